@@ -1,0 +1,45 @@
+"""The landmark door: pictures in, the faces of each picture out. One file per backend; a registry line adds one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, cast
+
+from preprocessing.faces.base import FaceObservation
+from shards.errors import RequestError
+from shards.schema import U8
+
+
+class LandmarkBackend(Protocol):
+    """Finds faces and their points. Heavy imports happen in `setup`, weights are loaded once."""
+
+    name: str
+    version: str
+    topology: str
+
+    def setup(self) -> None: ...
+
+    def infer(self, frames: U8) -> list[list[FaceObservation]]:
+        """(T, H, W, 3) consecutive frames of one shot -> for each, the faces seen (largest first, may be none)."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the faces followed so far: a cut, or another video."""
+        ...
+
+    def close(self) -> None: ...
+
+
+BACKENDS: dict[str, str] = {
+    "mediapipe": "preprocessing.landmarks.mediapipe_mesh:MediapipeMesh",
+    "face-alignment": "preprocessing.landmarks.fan:FaceAlignmentNet",
+}
+"""name -> module:class."""
+
+
+def landmark_backend(name: str, *, max_faces: int) -> LandmarkBackend:
+    """A backend, not yet set up; refuses an unknown name."""
+    if name not in BACKENDS:
+        raise RequestError("unknown landmark backend", field="landmarks.backend", value=name, choices=BACKENDS)
+    module, attribute = BACKENDS[name].split(":")
+    return cast(LandmarkBackend, getattr(importlib.import_module(module), attribute)(max_faces=max_faces))
