@@ -1,0 +1,74 @@
+# Every target sets itself up: a virtual environment in .venv with the pinned dependencies, and ffmpeg.
+# Setting up happens once; it happens again only when constraints.txt or pyproject.toml change.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup dub test slow check fix bench e2e sample constraints clean
+
+# The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null \
+	&& echo $$p && break; done)
+BIN := .venv/bin
+READY := .venv/.ready
+export DO_NOT_TRACK = 1
+export PREFECT_SERVER_ANALYTICS_ENABLED = false
+export RAY_USAGE_STATS_ENABLED = 0
+export HF_HUB_OFFLINE = 1
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY) ffmpeg  ## the virtual environment and ffmpeg (the other targets do this themselves)
+
+$(READY): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and neither was found; install one, or: make PYTHON=/path/to/python3.11 setup"; exit 1; }
+	@echo "Setting up .venv with $(PYTHON) (about 2 minutes, once) ..."
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv || { echo "no venv module: install it (Debian: apt-get install python3-venv)"; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: ffmpeg
+ffmpeg:
+	@command -v ffmpeg >/dev/null && command -v ffprobe >/dev/null || { \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "Installing ffmpeg ..."; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq ffmpeg >/dev/null; \
+	else \
+		echo "ffmpeg and ffprobe are needed: install them (Debian: sudo apt-get install ffmpeg; macOS: brew install ffmpeg)"; exit 1; \
+	fi; }
+
+dub: setup  ## dub the sample catalogue; prints where the videos and the report are
+	@$(BIN)/dubwright dub examples/catalogue.csv --out out/sample
+
+test: setup  ## every test but the slow ones
+	@$(BIN)/python -m pytest -q
+
+slow: setup  ## the slow tests
+	@$(BIN)/python -m pytest -q -m slow
+
+e2e: setup  ## only the end-to-end tests
+	@$(BIN)/python -m pytest -q tests/e2e
+
+check: setup  ## lint, format, types and the dependency picture
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+fix: setup  ## what the linter and the formatter can mend
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup  ## measured numbers: ratios within one run
+	@$(BIN)/python -m tests.support.bench
+
+sample: setup  ## make the committed sample again (needs espeak-ng)
+	@$(BIN)/dubwright sample examples
+
+constraints: setup  ## write constraints.txt anew from what is installed in .venv
+	@$(BIN)/python .ci/pin.py > constraints.new && mv constraints.new constraints.txt && touch $(READY)
+
+clean:  ## remove the environment and what the commands made
+	rm -rf .venv out runs build *.egg-info

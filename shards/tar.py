@@ -1,0 +1,53 @@
+"""One sample <-> a run of tar bytes: the members of a key, side by side, headers and padding included.
+
+Because a run is whole and self-contained, packing copies runs from tar to tar, and reading one sample is one ranged
+read. The stock library's writer is not used: it buffers (no offsets to record) and importing it imports torch.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+
+from shards.errors import ObjectDamaged
+
+END = bytes(2 * tarfile.BLOCKSIZE)
+"""What closes a tar."""
+
+
+def sample_run(key: str, members: Mapping[str, bytes]) -> bytes:
+    """The members as `key.ext`, in alphabetical order; time, owner and mode are fixed: equal content, equal bytes."""
+    return b"".join(_member(f"{key}.{ext}", members[ext]) for ext in sorted(members))
+
+
+def run_members(key: str, run: bytes) -> dict[str, bytes]:
+    """Extension -> bytes; anything in the run that is not a member of `key`, or is cut short, is refused."""
+    members: dict[str, bytes] = {}
+    length = 0
+    try:
+        # With the end added, a member cut short runs into zeros and its length gives it away.
+        with tarfile.open(fileobj=io.BytesIO(run + END), mode="r:") as tar:
+            for info in tar:
+                name, _, ext = info.name.partition(".")
+                stream = tar.extractfile(info)
+                if stream is None or name != key or not ext or ext in members:
+                    raise ObjectDamaged(f"clip {key}: its bytes hold a foreign member {info.name!r}")
+                members[ext] = stream.read()
+                length = info.offset_data + info.size + _padding(info.size)
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise ObjectDamaged(f"clip {key}: its bytes are no tar members: {error}") from error
+    if length != len(run):
+        raise ObjectDamaged(f"clip {key}: its tar members end at byte {length} of {len(run)}")
+    return members
+
+
+def _member(name: str, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    info.mtime, info.uid, info.gid, info.mode = 0, 0, 0, 0o644
+    return info.tobuf(format=tarfile.USTAR_FORMAT) + data + bytes(_padding(len(data)))
+
+
+def _padding(size: int) -> int:
+    return -size % tarfile.BLOCKSIZE
