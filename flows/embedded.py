@@ -1,0 +1,33 @@
+"""Defaults that make the engines quiet and local: set before Prefect or Ray is first imported; the user's own hold.
+
+Prefect runs an API of its own on loopback over SQLite unless PREFECT_API_URL names a server. Neither engine reports
+usage to its makers.
+"""
+
+from __future__ import annotations
+
+import os
+
+DEFAULTS = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+    # A busy or slow machine needs longer than Prefect's 20 s to bring its own API up.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # Our log lines go to our own handler; sending each to the API costs a request and buys nothing in one process.
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "RAY_DEDUP_LOGS": "0",
+    # FaceMesh and its TensorFlow Lite chatter on stderr otherwise.
+    "GLOG_minloglevel": "2",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def use_embedded_defaults() -> None:
+    """Fills in what the environment leaves open. Call before importing prefect, ray or mediapipe."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)

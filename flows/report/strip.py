@@ -1,0 +1,68 @@
+"""The strip of pictures in a report: the source above, the result below, at the same moments; and how alike they are
+where they must be alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from preprocessing.media.base import FrameSource
+from shards.schema import F64, U8
+
+STRIP_FRAMES = 6
+STRIP_HEIGHT_PX = 220
+_JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strip:
+    """What was looked at."""
+
+    jpeg: bytes
+    psnr_outside_db: float
+    """Of the shown frames, over the blocks that did not change most: the encode's own loss."""
+
+
+def picture_strip(source: FrameSource, result: FrameSource, opacity: F64) -> Strip:
+    """Shows frames spread over the rendered ones (over all, when none was)."""
+    chosen = moments(opacity)
+    try:
+        pairs = [(_frame(source, i), _frame(result, i)) for i in chosen]
+    finally:
+        source.close()
+        result.close()
+    rows = [np.concatenate([_small(pair[k]) for pair in pairs], axis=1) for k in (0, 1)]
+    sheet = cv2.cvtColor(np.concatenate(rows, axis=0), cv2.COLOR_RGB2BGR)
+    done, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not done:
+        raise RuntimeError("the strip could not be encoded as JPEG")
+    return Strip(jpeg=data.tobytes(), psnr_outside_db=float(np.median([psnr_outside(a, b) for a, b in pairs])))
+
+
+def moments(opacity: F64) -> list[int]:
+    """Frame numbers, spread evenly."""
+    rendered = np.flatnonzero(opacity >= 1.0)
+    pool = rendered if len(rendered) else np.arange(len(opacity))
+    picks = np.linspace(0, len(pool) - 1, min(STRIP_FRAMES, len(pool))).round().astype(int)
+    return [int(pool[i]) for i in np.unique(picks)]
+
+
+def psnr_outside(source: U8, result: U8) -> float:
+    """dB over the half of the picture's 16 px blocks that differ least; a block of the mouth is never among them."""
+    error = np.square(source.astype(np.float32) - result.astype(np.float32)).mean(axis=2)
+    height, width = (side - side % 16 for side in error.shape)
+    blocks = error[:height, :width].reshape(height // 16, 16, width // 16, 16).mean(axis=(1, 3))
+    calm = np.sort(blocks.ravel())[: max(1, blocks.size // 2)]
+    return float(10 * np.log10(255.0**2 / max(float(calm.mean()), 1e-6)))
+
+
+def _frame(source: FrameSource, index: int) -> U8:
+    return next(source.frames(index, index + 1)).rgb
+
+
+def _small(rgb: U8) -> U8:
+    height = min(STRIP_HEIGHT_PX, rgb.shape[0])
+    width = round(rgb.shape[1] * height / rgb.shape[0])
+    return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)

@@ -1,0 +1,164 @@
+"""Dataset -> checkpoint. The same command goes on where the last one stopped, step for step."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.cluster.config import EngineConfig
+from flows.cluster.driver import run
+from flows.cluster.engine import open_engine
+from flows.cluster.failures import Failure, FailureKind
+from flows.cluster.progress import Progress
+from flows.cluster.work import WorkerSpec
+from flows.units import Stopped, stop_on_interrupt
+from flows.workers.train import METRICS, TrainJob, TrainWorker
+from model.config import ModelConfig
+from model.training.config import TrainConfig, recipe
+from model.training.loop import TrainResult
+from model.training.stages import STAGES
+from shards.errors import DubwrightError, RequestError
+from shards.reader import Dataset, open_dataset
+from shards.store import open_store
+
+ATTEMPTS = 3
+"""A job whose process dies goes on from its last checkpoint this often."""
+A_WEEK_S = 7 * 24 * 3600.0
+
+
+class TrainingFailed(DubwrightError):
+    """The job was given up; its last checkpoint is kept."""
+
+
+@task(cache_policy=NO_CACHE)
+def plan_training(store: str, dataset: str | None, config: TrainConfig) -> Dataset:
+    """Opens the dataset and refuses one that the model cannot learn from."""
+    opened = open_dataset(open_store(store, create=False), dataset)
+    keys = opened.keys("train")
+    if not keys:
+        raise RequestError("the dataset has no clips to train on", where=store, field="dataset")
+    check_fits(opened, config.model)
+    return opened
+
+
+def check_fits(dataset: Dataset, model: ModelConfig) -> None:
+    """The first clip speaks for all: crop, window, landmarks and features must be what the model is built for."""
+    model.condition.check_sample(dataset.read(dataset.keys("train")[0]))
+
+
+@task(cache_policy=NO_CACHE)
+def train_model(job: TrainJob, engine_config: EngineConfig, address: str) -> TrainResult:
+    """Runs the job on one worker and shows how far it is."""
+    results: list[TrainResult] = []
+    failures: list[Failure] = []
+    spec = WorkerSpec(name="train", factory=TrainWorker, cpus=1.0)
+    config = engine_config.model_copy(update={"max_workers": 1, "max_attempts": ATTEMPTS, "deadline_s": A_WEEK_S})
+    with stop_on_interrupt() as should_stop, open_engine(address) as engine, _watched(job):
+        summary = run(
+            [job],
+            spec,
+            engine=engine,
+            config=config,
+            key=lambda item: item.out,
+            on_start=lambda item, attempt: None,
+            on_done=lambda item, result: results.append(result),
+            on_failed=lambda item, failure: failures.append(failure),
+            should_stop=should_stop,
+        )
+    if summary.stopped:
+        raise Stopped
+    if failures:
+        raise _error(failures[0])
+    return results[0]
+
+
+def _error(failure: Failure) -> DubwrightError:
+    text = f"{failure.error_class}: {failure.message}"
+    return RequestError(text) if failure.kind is FailureKind.INPUT else TrainingFailed(f"{text}\n{failure.tail}")
+
+
+@contextmanager
+def _watched(job: TrainJob) -> Iterator[None]:
+    """Follows the job's metrics file while it runs, wherever its worker is on this machine."""
+    over = threading.Event()
+    total = sum(TrainConfig.model_validate(job.config).stage(name).steps for name in STAGES)
+    with Progress("train") as progress:
+        progress.total(total)
+        watcher = threading.Thread(target=_follow, args=(Path(job.out, METRICS), progress, over), daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+            watcher.join(timeout=5)
+
+
+def _follow(path: Path, progress: Progress, over: threading.Event) -> None:
+    told = 0
+    offset = path.stat().st_size if path.exists() else 0
+    while not over.wait(0.5) or told == 0:
+        if path.exists():
+            with path.open("rb") as stream:
+                stream.seek(offset)
+                lines = stream.read().splitlines(keepends=True)
+            for line in lines:
+                if line.endswith(b"\n"):
+                    offset += len(line)
+                    step = json.loads(line)
+                    progress.advance(step["stage"])
+                    told += 1
+        if over.is_set():
+            return
+
+
+@flow(name="train", validate_parameters=True)
+def train(
+    store: str,
+    out: str,
+    preset: str = "compact",
+    dataset: str | None = None,
+    config: TrainConfig | None = None,
+    engine: EngineConfig | None = None,
+    address: str = "local",
+) -> dict[str, Any]:
+    """Trains every stage, or goes on with what is in `out`."""
+    begun = time.monotonic()
+    config = config or recipe(preset)
+    opened = plan_training(store, dataset, config)
+    job = TrainJob(
+        store=opened.store.uri,
+        dataset=opened.info.hash,
+        out=str(Path(out).resolve()),
+        config=config.model_dump(mode="json"),
+    )
+    result = train_model(job, engine or EngineConfig(), address)
+    return {
+        "checkpoint": str(result.folder),
+        "finished": result.finished,
+        "trained": dict(result.trained),
+        "digest": result.digest,
+        "dataset": opened.info.hash,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+
+
+def dry_run(store: str, out: str, preset: str, dataset: str | None, config: TrainConfig | None) -> dict[str, Any]:
+    """What would be trained on what, without training."""
+    config = config or recipe(preset)
+    opened = plan_training.fn(store, dataset, config)
+    return {
+        "preset": config.model.name,
+        "dataset": opened.info.hash,
+        "clips": len(opened.keys("train")),
+        "steps": {name: config.stage(name).steps for name in STAGES},
+        "out": out,
+        "config": config.model_dump(mode="json"),
+    }

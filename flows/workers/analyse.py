@@ -1,0 +1,78 @@
+"""Dubbing's first worker: a title's picture -> its analysis and its face crops, once for every language.
+
+The crops are kept as ordinary clips, so rendering a language reads no video at all.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from flows.workers.fragments import extract, original_speech
+from preprocessing.analysis import encode_analysis
+from preprocessing.clip import ClipTools
+from preprocessing.config import PreprocessConfig
+from preprocessing.media.decode import FfmpegSource
+from preprocessing.media.probe import probe
+from shards.commit import Ledger, Receipt, Unit
+from shards.fingerprint import plain
+from shards.store import open_store
+
+ANALYSIS_SUFFIX = ".analysis"
+
+
+class AnalyseWorker:
+    """Loads the landmark backend once, then analyses titles."""
+
+    def __init__(self, store_uri: str, config: dict[str, Any]) -> None:
+        self._store_uri = store_uri
+        self._config = PreprocessConfig.model_validate(config)
+
+    def setup(self) -> None:
+        self._ledger = Ledger(open_store(self._store_uri, create=False))
+        self._tools = ClipTools(self._config)
+        self._tools.setup()
+
+    def process(self, item: Unit) -> Receipt:
+        """Commits (fragment of clips if any face was found, analysis); the picture itself is never refused here."""
+        path = Path(item.payload["video"])
+        info = probe(path)
+        source = FfmpegSource(path, info)
+        with tempfile.TemporaryDirectory(prefix="dubwright-analyse-") as scratch:
+            try:
+                extracted = extract(
+                    source,
+                    original_speech(path, info, source, self._config.media.audio_rate_hz),
+                    self._tools,
+                    self._config,
+                    source_sha256=item.payload["video_sha256"],
+                    source_name=path.name,
+                    code_version=item.payload["code_version"],
+                    out=Path(scratch, "fragment.tar"),
+                )
+            finally:
+                source.close()
+            encoded = Path(scratch, "analysis.bin")
+            encoded.write_bytes(encode_analysis(extracted.analysis))
+            objects = [self._ledger.put_object(encoded, ANALYSIS_SUFFIX)]
+            if extracted.fragment is not None:
+                objects.insert(0, self._ledger.put_object(extracted.fragment.path, ".tar"))
+        return self._ledger.commit(
+            Receipt(
+                unit_id=item.unit_id,
+                stage=item.stage,
+                objects=tuple(objects),
+                samples=extracted.fragment.entries if extracted.fragment else (),
+                rejections=extracted.rejections,
+                details={
+                    "frames": len(extracted.analysis.times),
+                    "shots": len(extracted.analysis.shots),
+                    # Where the title's clock begins: the new speech starts with the first frame.
+                    "zero_s": plain(source.times.at(0).seconds),
+                },
+            )
+        )
+
+    def close(self) -> None:
+        self._tools.close()

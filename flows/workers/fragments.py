@@ -1,0 +1,100 @@
+"""From a video file to a committed fragment of clips: the part that preprocessing and dubbing share.
+
+Training footage is read normalised (25 fps, limited size); a title to be dubbed is read as it is. All else is the same
+code, which is what makes training and dubbing agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from preprocessing.clip import ClipTools, analyse, cut_clips
+from preprocessing.config import PreprocessConfig
+from preprocessing.faces.base import Analysis
+from preprocessing.media.base import FrameSource, MediaInfo
+from preprocessing.media.speech import read_speech
+from shards.codec import decode_clip
+from shards.commit import Receipt, SampleEntry
+from shards.schema import ClipSample, Rejection, Speech
+from shards.store import Store
+from shards.tar import run_members
+from shards.writer import Fragment, FragmentWriter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extracted:
+    """What one source gave."""
+
+    analysis: Analysis
+    fragment: Fragment | None
+    """None when not one clip was cut."""
+    rejections: tuple[Rejection, ...]
+
+
+def original_speech(path: Path, info: MediaInfo, source: FrameSource, rate_hz: int) -> Speech | None:
+    """The source's own sound on its picture's clock (zero at the first frame), or None when it has none."""
+    if not info.audio:
+        return None
+    return read_speech(path, rate_hz=rate_hz, zero_s=source.times.at(0).seconds)
+
+
+def extract(
+    source: FrameSource,
+    speech: Speech | None,
+    tools: ClipTools,
+    config: PreprocessConfig,
+    *,
+    source_sha256: str,
+    source_name: str,
+    code_version: str,
+    out: Path,
+) -> Extracted:
+    """Analyses `source` and writes its clips to the tar `out`."""
+    analysis = analyse(source, tools.backend, config)
+    parts = cut_clips(
+        analysis,
+        source,
+        speech,
+        tools,
+        config,
+        source_sha256=source_sha256,
+        source_name=source_name,
+        code_version=code_version,
+    )
+    fragment, rejections = write_fragment(parts, out, jpeg_quality=config.clip.jpeg_quality)
+    return Extracted(analysis=analysis, fragment=fragment, rejections=(*analysis.rejections, *rejections))
+
+
+def write_fragment(
+    parts: Iterable[ClipSample | Rejection], out: Path, *, jpeg_quality: int
+) -> tuple[Fragment | None, list[Rejection]]:
+    """Clips go to the tar as they come, one in memory at a time; rejections are gathered."""
+    rejections: list[Rejection] = []
+    with FragmentWriter(out, jpeg_quality=jpeg_quality) as writer:
+        entries = 0
+        for part in parts:
+            if isinstance(part, Rejection):
+                rejections.append(part)
+            else:
+                writer.add(part)
+                entries += 1
+        return (writer.seal() if entries else None), rejections
+
+
+def read_clip(store: Store, entry: Mapping[str, Any]) -> ClipSample:
+    """A clip of a committed fragment, by ranged read; `entry` is `clip_address`'s."""
+    run = store.read_range(entry["object"], entry["offset"], entry["size_bytes"])
+    return decode_clip(entry["key"], run_members(entry["key"], run))
+
+
+def clip_address(receipt: Receipt, entry: SampleEntry) -> dict[str, Any]:
+    """Where a committed clip lies, in plain values that fit a unit's payload."""
+    return {
+        "object": receipt.objects[0].path,
+        "key": entry.key,
+        "offset": entry.offset,
+        "size_bytes": entry.size_bytes,
+    }
