@@ -116,6 +116,10 @@ def dub(
 ) -> None:
     """Dub a catalogue. The same command goes on where the last one stopped."""
     with answering(as_json, again=f"dubwright dub {manifest} --out {out}") as answer:
+        from flows.manifest import read_catalogue
+
+        # What is wrong in the catalogue itself is said at once, before any engine is imported or started.
+        read_catalogue(Path(manifest))
         from flows import dub as flow
 
         if dry_run:

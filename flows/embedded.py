@@ -16,7 +16,8 @@ DEFAULTS = {
     "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
     # A busy or slow machine needs longer than Prefect's 20 s to bring its own API up.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
+    # What goes wrong is told once, by us.
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
     # Our log lines go to our own handler; sending each to the API costs a request and buys nothing in one process.
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_CLI_COLORS": "false",

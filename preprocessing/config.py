@@ -51,7 +51,7 @@ class ClipConfig(_Config):
     """Cutting tracks into samples."""
 
     max_frames: int = Field(125, ge=5, description="longer tracks are cut into pieces of at most this")
-    min_frames: int = Field(25, ge=5, description="shorter pieces are rejected")
+    min_frames: int = Field(25, ge=1, description="shorter pieces are rejected")
     jpeg_quality: int = Field(95, ge=1, le=100, description="of the stored crops")
 
 

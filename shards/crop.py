@@ -54,8 +54,8 @@ WINDOWS: dict[str, CropWindow] = {
     w.name: w
     for w in (
         # Nose bridge to below the chin, ear to ear: the mouth is about 1.5x larger than in `face` at the same cost.
-        CropWindow(name="lower_face", centre=(0.0, 1.2), side=2.4, mask_box=(-0.9, 0.82, 0.9, 2.25), mask_radius=0.55),
-        CropWindow(name="face", centre=(0.0, 0.7), side=3.5, mask_box=(-0.9, 0.82, 0.9, 2.25), mask_radius=0.55),
+        CropWindow(name="lower_face", centre=(0.0, 1.2), side=2.4, mask_box=(-0.95, 0.65, 0.95, 2.3), mask_radius=0.5),
+        CropWindow(name="face", centre=(0.0, 0.7), side=3.5, mask_box=(-0.95, 0.65, 0.95, 2.3), mask_radius=0.5),
     )
 }
 

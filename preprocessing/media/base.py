@@ -43,6 +43,8 @@ class VideoStream:
     color_space: str | None
     color_transfer: str | None
     color_primaries: str | None
+    field_order: str | None = None
+    """ffprobe's word: progressive, tt, bb, tb, bt; None when the file does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

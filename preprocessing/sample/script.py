@@ -60,22 +60,54 @@ _MORNING = ScriptLine(
     language="en",
     text="Good morning! Maybe my voice is new, but my mouth follows every sound of it.",
 )
-_LINES = (
-    HELLO,
-    _HOLA,
-    _MORNING,
-    ScriptLine(
-        name="sea.en", language="en", text="We walked by the sea before breakfast, and five white boats moved past."
+# What the further titles say. The lines that title 1 is dubbed with are not among them: a model trained on further
+# titles has never heard those.
+_SAID = {
+    "en": (
+        "We walked by the sea before breakfast, and five white boats moved past.",
+        "People often hum a familiar tune while they wash up the cups.",
+        "Please bring my blue umbrella, because big clouds are coming over the moor.",
+        "My brother built a wooden bridge from maple and bamboo.",
+        "The pepper made everybody sneeze, above all the poor old bishop.",
+        "Few people have ever found out why the geese fly over this valley.",
+        "Put both apples and a bit of butter in the bowl, then mix.",
+        "Whoever opens the window first may choose the music tonight.",
     ),
-    ScriptLine(name="music.en", language="en", text="People often hum a familiar tune while they wash up the cups."),
-    ScriptLine(name="camino.es", language="es", text="Vamos por el camino viejo, y mañana volvemos a pie."),
-    ScriptLine(
-        name="bonjour.fr", language="fr", text="Bonjour ! Ma bouche bouge avec chaque mot de votre belle langue."
+    "es": (
+        "Vamos por el camino viejo, y mañana volvemos a pie.",
+        "Mi abuela prepara pan con mantequilla y miel para todos.",
+        "El puente blanco se abre cuando pasan los barcos grandes.",
+        "Me parece bien, pero primero compramos papel y sobres.",
     ),
-    ScriptLine(name="morgen.de", language="de", text="Guten Morgen! Mein Mund bewegt sich mit jedem Wort."),
-    ScriptLine(name="buongiorno.it", language="it", text="Buongiorno! Ogni parola muove le mie labbra."),
-    ScriptLine(name="bom-dia.pt", language="pt-BR", text="Bom dia! Minha boca acompanha cada palavra da sua voz."),
+    "fr": (
+        "Ma bouche bouge avec chaque mot de votre belle langue.",
+        "Beaucoup de bateaux passent devant le vieux moulin bleu.",
+        "Nous buvons un peu de café avant de prendre le bus.",
+        "Mon oncle a peint une pomme verte sur la porte.",
+    ),
+    "de": (
+        "Mein Mund bewegt sich mit jedem Wort.",
+        "Am Abend bummeln wir über die Brücke zum alten Baum.",
+        "Bitte bring mir morgen früh fünf Pfund Pflaumen mit.",
+        "Im Museum hängen blaue Bilder von Möwen und Booten.",
+    ),
+    "it": (
+        "Ogni parola muove le mie labbra.",
+        "Un bambino beve il suo bicchiere di latte e miele.",
+        "Prima di partire compriamo pane, burro e due pomodori.",
+    ),
+    "pt-BR": (
+        "Minha boca acompanha cada palavra da sua voz.",
+        "Meu pai pintou um barco azul perto da ponte.",
+        "Hoje vamos comprar pão, um pouco de mel e bananas.",
+    ),
+}
+_SPOKEN = tuple(
+    ScriptLine(name=f"line-{number}.{language}", language=language, text=text)
+    for language, texts in _SAID.items()
+    for number, text in enumerate(texts)
 )
+_RECORDED = (HELLO, _HOLA, _MORNING)
 _RATES = (Fraction(30), Fraction(24000, 1001), Fraction(50), Fraction(25), Fraction(30000, 1001), Fraction(24))
 _TIMBRES = ("+f2", "+f3", "+f4", "+f5")
 
@@ -85,9 +117,9 @@ def script(titles: int, seed: int, recorded: Path) -> Iterator[ScriptedTitle]:
     yield ScriptedTitle(
         name="hopper", portrait="hopper", fps=Fraction(25), seed=seed, line=HELLO, dubs=(_HOLA, _MORNING)
     )
-    lines = _LINES if speech.available() else tuple(x for x in _LINES if x.name in speech.recorded_lines(recorded))
+    lines = _SPOKEN if speech.available() else tuple(x for x in _RECORDED if x.name in speech.recorded_lines(recorded))
     for number in range(2, titles + 1):
-        yield _cast(number, seed, lines or _LINES)
+        yield _cast(number, seed, lines or _SPOKEN)
 
 
 def _cast(number: int, seed: int, lines: Sequence[ScriptLine]) -> ScriptedTitle:

@@ -109,7 +109,7 @@ def draw(faces: Sequence[DrawnFace], *, width: int = 320, height: int = 240, bac
     y, x = np.mgrid[0:height, 0:width]
     for number, face in enumerate(faces):
         u, v = (x - face.x) / face.eye_px, (y - face.y) / face.eye_px
-        inside = (u / 1.1) ** 2 + ((v - 0.6) / 1.3) ** 2 < 1
+        inside = (u / 1.4) ** 2 + ((v - 0.4) / 1.8) ** 2 < 1
         waves = 25 * np.sin(9 * u + face.skin[0]) * np.sin(7 * v + face.skin[1])
         for channel in range(3):
             rgb[..., channel][inside] = np.clip(face.skin[channel] + waves, 0, 255)[inside].astype(np.uint8)

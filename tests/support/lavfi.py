@@ -25,7 +25,7 @@ def video(
     more: tuple[str, ...] = (),
 ) -> Path:
     """A test picture, H.264 4:2:0 unless `more` says otherwise, with or without a 440 Hz tone."""
-    arguments = ["-f", "lavfi", "-i", f"{picture}=size={size}:rate={fps}:duration={seconds}"]
+    arguments = ["-f", "lavfi", "-i", f"{_options(picture)}size={size}:rate={fps}:duration={seconds}"]
     if sound:
         arguments += ["-f", "lavfi", "-i", f"sine=frequency=440:sample_rate=48000:duration={seconds}", "-c:a", "aac"]
     # bframes on, so that decoding and display order differ; threads one, so that the bytes are the same everywhere.
@@ -56,9 +56,29 @@ def turned(out: Path, plain: Path, clockwise: int) -> Path:
     return out
 
 
-def uneven(out: Path, *, size: str = "64x48") -> Path:
+def uneven(out: Path, *, size: str = "64x48", picture: str = "testsrc2") -> Path:
     """A variable frame rate: 24 frames, two of each three kept, on their own times."""
     filters = "select='not(eq(mod(n,3),1))',settb=1/90000"
-    source = f"testsrc2=size={size}:rate=24:duration=1.5"
+    source = f"{_options(picture)}size={size}:rate=24:duration=1.5"
     keep = ("-fps_mode", "passthrough", "-video_track_timescale", "90000")
-    return make(out, "-f", "lavfi", "-i", source, "-vf", filters, "-c:v", "libx264", "-preset", "ultrafast", *keep)
+    return make(
+        out,
+        "-f",
+        "lavfi",
+        "-i",
+        source,
+        "-vf",
+        filters,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+        "-pix_fmt",
+        "yuv420p",
+        *keep,
+    )
+
+
+def _options(picture: str) -> str:
+    """`name` or `name=options:` of a lavfi source, ready for more options."""
+    return picture if picture.endswith(":") else f"{picture}="

@@ -1,0 +1,61 @@
+"""Is somebody speaking? By energy, against the recording's own quiet and loud: it measures, others judge.
+
+It tells voice from pauses in a clean or evenly noisy recording. It cannot tell voice from music; loud music counts as
+voice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_closing, uniform_filter1d
+
+from shards.schema import F64, Speech
+
+HOP_S = 0.01
+_WINDOW_S = 0.03
+_QUIET_DBFS = -55.0
+"""Nothing below this is voice, whatever surrounds it."""
+_BELOW_PEAK_DB = 30.0
+"""Speech's own loud and soft sounds lie about so far apart."""
+_ABOVE_NOISE = 0.35
+"""How far between the noise floor and the peak voice begins, where noise fills the pauses."""
+_LEAST_RANGE_DB = 6.0
+"""A recording that is never this much louder than its quietest is hum, not speech."""
+_BRIDGE_S = 0.15
+"""Shorter pauses are the closures of p, t, k: still speech."""
+
+
+def level_dbfs(speech: Speech) -> F64:
+    """(N,) loudness around every `HOP_S`, in dB of full scale; value i is at `origin_s + i * HOP_S`."""
+    window, hop = max(1, round(_WINDOW_S * speech.rate_hz)), HOP_S * speech.rate_hz
+    if not len(speech.samples):
+        return np.empty(0)
+    power = uniform_filter1d(speech.as_float().astype(np.float64) ** 2, window, mode="constant")
+    at = np.round(np.arange(0, len(power), hop)).astype(np.int64)
+    out: F64 = 10.0 * np.log10(np.maximum(power[at[at < len(power)]], 1e-12))
+    return out
+
+
+def voiced(speech: Speech) -> NDArray[np.bool_]:
+    """(N,) bool on the clock of `level_dbfs`."""
+    level = level_dbfs(speech)
+    if not len(level):
+        return np.zeros(0, dtype=np.bool_)
+    floor, peak = np.percentile(level, [5, 95])
+    # Digital silence around a recording is no noise floor of it.
+    floor = max(floor, peak - 2 * _BELOW_PEAK_DB)
+    if peak < _QUIET_DBFS or peak - floor < _LEAST_RANGE_DB:
+        return np.zeros(len(level), dtype=np.bool_)
+    threshold = max(_QUIET_DBFS, peak - _BELOW_PEAK_DB, floor + _ABOVE_NOISE * (peak - floor))
+    loud = level > threshold
+    bridge = round(_BRIDGE_S / HOP_S)
+    padded = np.pad(loud, bridge)
+    closed: NDArray[np.bool_] = binary_closing(padded, np.ones(bridge, dtype=np.bool_))[bridge:-bridge]
+    return closed
+
+
+def silence_share(speech: Speech) -> float:
+    """Share of the recording without voice, in [0, 1]; 1 for an empty one."""
+    active = voiced(speech)
+    return 1.0 - float(active.mean()) if len(active) else 1.0

@@ -1,0 +1,231 @@
+"""The whole path of one clip: footage -> shots, faces, tracks, crops -> clips with their speech, features and scores.
+
+Two passes over the pictures, each in constant memory. `analyse` looks and does not know the speech; `cut_clips` crops,
+and is what training and dubbing share. Thresholds on quality are not applied here (`quality/gates.py` does that); only
+what cannot be a clip at all becomes a `Rejection`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from types import TracebackType
+
+import numpy as np
+
+from preprocessing.audio.base import audio_feature
+from preprocessing.config import PreprocessConfig
+from preprocessing.errors import Unusable
+from preprocessing.faces.align import align, crop_frame
+from preprocessing.faces.base import AlignedTrack, Analysis
+from preprocessing.faces.identify import Appearance, identify
+from preprocessing.faces.stretches import span_of, unused_stretches
+from preprocessing.faces.survey import Survey
+from preprocessing.faces.track import FollowedFace
+from preprocessing.landmarks.base import LandmarkBackend, landmark_backend
+from preprocessing.media.base import FrameSource
+from preprocessing.pieces import Piece, cropped, pieces_of, too_short
+from preprocessing.quality.scores import score_clip
+from shards.fingerprint import fingerprint
+from shards.schema import U8, AudioFeatures, ClipSample, FrameTimes, Provenance, Rejection, Span, Speech
+
+log = logging.getLogger(__name__)
+
+SPEECH_MARGIN_S = Fraction(1, 5)
+"""Sound kept before and after a clip, so that the features of its first and last frame see what was really said."""
+
+
+class ClipTools:
+    """What must be loaded once and is used for every clip."""
+
+    def __init__(self, config: PreprocessConfig) -> None:
+        self.backend: LandmarkBackend = landmark_backend(config.faces.backend, max_faces=config.faces.max_faces)
+        self.features = tuple(audio_feature(name) for name in config.audio.features)
+
+    def setup(self) -> None:
+        self.backend.setup()
+        for feature in self.features:
+            feature.setup()
+
+    def close(self) -> None:
+        self.backend.close()
+        for feature in self.features:
+            feature.close()
+
+    def features_of(self, speech: Speech) -> tuple[AudioFeatures, ...]:
+        """Every configured feature, on the speech's own clock."""
+        return tuple(feature.extract(speech) for feature in self.features)
+
+    def __enter__(self) -> ClipTools:
+        self.setup()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+# -- first pass: what is in the pictures -------------------------------------------------------------------------------
+
+
+def analyse(
+    source: FrameSource,
+    backend: LandmarkBackend,
+    config: PreprocessConfig,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Analysis:
+    """One read of the pictures; `on_progress` is told (frames done, frames in all).
+
+    Footage that breaks off keeps what came before, and the rest becomes a rejection.
+    """
+    survey = Survey(backend, config.faces)
+    broken: Rejection | None = None
+    try:
+        for frame in source.frames():
+            survey.push(frame)
+            if on_progress is not None:
+                on_progress(frame.index + 1, len(source.times))
+    except Unusable as unusable:
+        broken = dataclasses.replace(unusable.rejection, span=_unread(survey, source.times))
+        log.info("%s: %s", source.info.path.name, unusable)
+    survey.end_shot()
+    if broken is None and survey.num_frames != len(source.times):
+        raise RuntimeError(
+            f"{source.info.path.name} gave {survey.num_frames} of {len(source.times)} frames, and no reason"
+        )
+    return _analysis(survey, source.times, broken, config, backend_name=f"{backend.name}@{backend.version}")
+
+
+def _analysis(
+    survey: Survey, times: FrameTimes, broken: Rejection | None, config: PreprocessConfig, *, backend_name: str
+) -> Analysis:
+    least = config.faces.min_height_px
+    small = [face for face in survey.faces if face.height_px < least]
+    kept = [face for face in survey.faces if face.height_px >= least]
+    seconds = times.seconds()
+    fps = (len(times) - 1) / (seconds[-1] - seconds[0]) if len(times) > 1 else float(config.media.fps)
+    names = identify([_appearance(face) for face in kept])
+    rejections = unused_stretches(survey.shots, kept, small, times, least)
+    return Analysis(
+        width=survey.width,
+        height=survey.height,
+        times=times,
+        shots=tuple(survey.shots),
+        tracks=tuple(
+            align(face.track, config.crop, fps=fps, identity=name) for face, name in zip(kept, names, strict=True)
+        ),
+        rejections=tuple(rejections if broken is None else [*rejections, broken]),
+        landmark_backend=backend_name,
+    )
+
+
+def _unread(survey: Survey, times: FrameTimes) -> Span | None:
+    """The stretch that could not be read; None for the whole source."""
+    return span_of(times, survey.num_frames, len(times)) if 0 < survey.num_frames < len(times) else None
+
+
+def _appearance(face: FollowedFace) -> Appearance:
+    track = face.track
+    amount = face.height_px * len(track.landmarks)
+    return Appearance(start=track.start, stop=track.stop, size=amount, look=face.look)
+
+
+# -- second pass: clips ------------------------------------------------------------------------------------------------
+
+
+def cut_clips(
+    analysis: Analysis,
+    source: FrameSource,
+    speech: Speech | None,
+    tools: ClipTools,
+    config: PreprocessConfig,
+    *,
+    source_sha256: str,
+    source_name: str,
+    code_version: str,
+    language: str | None = None,
+) -> Iterator[ClipSample | Rejection]:
+    """One clip, or the reason why not, per piece of every track. `speech` has its zero at the source's first frame."""
+    if speech is None and config.on_missing_speech == "reject":
+        yield Rejection(code="no_audio", detail="there is no sound track to learn from")
+        return
+    of_source = Provenance(
+        source_sha256=source_sha256,
+        source_name=source_name,
+        span=span_of(analysis.times, 0, len(analysis.times)),
+        landmark_backend=analysis.landmark_backend,
+        config_sha256=fingerprint(config.measured()),
+        code_version=code_version,
+    )
+    whole: list[Piece] = []
+    for piece in pieces_of(analysis.tracks, config.clip):
+        if piece.stop - piece.start < config.clip.min_frames:
+            yield too_short(piece, analysis.times, config.clip.min_frames)
+        else:
+            whole.append(piece)
+    for done in cropped(whole, source):
+        if isinstance(done, Rejection):
+            yield done
+        else:
+            sound = _speech_of(speech, analysis.times, done, config)
+            scored = sound if speech is not None else None
+            yield _clip(done, analysis.times, sound, scored, tools, of_source, language)
+
+
+def crop_span(source: FrameSource, aligned: AlignedTrack, start: int, stop: int) -> U8:
+    """(stop - start, S, S, 3): the crops of source frames [start, stop), all inside the track."""
+    if not aligned.track.start <= start <= stop <= aligned.track.stop:
+        raise ValueError(f"frames [{start}, {stop}) are not in the track [{aligned.track.start}, {aligned.track.stop})")
+    size = aligned.transform.size_px
+    crops = np.empty((stop - start, size, size, 3), dtype=np.uint8)
+    for frame in source.frames(start, stop):
+        matrix = aligned.transform.matrices[frame.index - aligned.track.start]
+        crops[frame.index - start] = crop_frame(frame.rgb, matrix, size)
+    return crops
+
+
+def _clip(
+    piece: Piece,
+    source_times: FrameTimes,
+    sound: Speech,
+    scored: Speech | None,
+    tools: ClipTools,
+    of_source: Provenance,
+    language: str | None,
+) -> ClipSample:
+    """The piece as a sample. `scored` is None where `sound` only stands in: its silence is not the footage's."""
+    rows, aligned = piece.rows(), piece.aligned
+    transform = aligned.transform.slice(rows.start, rows.stop)
+    tracked = aligned.track.landmarks.slice(rows.start, rows.stop)
+    points = transform.to_crop(tracked.points).astype(np.float32)
+    landmarks = dataclasses.replace(tracked, points=points, space="crop")
+    frames = np.stack(piece.crops)
+    times = source_times.slice(piece.start, piece.stop).from_zero()
+    span = span_of(source_times, piece.start, piece.stop)
+    return ClipSample(
+        key=fingerprint(of_source.source_sha256, span, piece.number)[:32],
+        frames=frames,
+        times=times,
+        landmarks=landmarks,
+        transform=transform,
+        speech=sound,
+        features=tools.features_of(sound),
+        identity=f"{of_source.source_sha256[:12]}/{aligned.identity}",
+        language=language,
+        scores=score_clip(frames, landmarks, transform, times, scored),
+        provenance=dataclasses.replace(of_source, span=span),
+    )
+
+
+def _speech_of(speech: Speech | None, times: FrameTimes, piece: Piece, config: PreprocessConfig) -> Speech:
+    """The piece's sound and a margin, its zero at the piece's first frame; digital silence where there is no sound."""
+    if speech is None:
+        speech = Speech(samples=np.zeros(0, dtype=np.int16), rate_hz=config.media.audio_rate_hz, origin_s=Fraction(0))
+    span, zero = span_of(times, piece.start, piece.stop), times.at(0).seconds
+    start, end = span.start.seconds - zero, span.end.seconds - zero
+    cut = speech.between(start - SPEECH_MARGIN_S, end + SPEECH_MARGIN_S)
+    return dataclasses.replace(cut, origin_s=cut.origin_s - SPEECH_MARGIN_S)

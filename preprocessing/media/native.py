@@ -1,0 +1,175 @@
+"""Frames as the file stores them: its own bit depth, chroma and orientation, for dubbing.
+
+Owns the planes and their pixel formats. `decode.py` reads the same frames as people see them, `encode.py` writes these.
+Rotation stays a flag: pictures here are *not* turned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from preprocessing.errors import Unusable
+from preprocessing.media.base import MediaInfo, VideoStream
+from preprocessing.media.decode import ended_early
+from preprocessing.media.probe import frame_times, picture
+from preprocessing.media.runner import MediaPipe
+from preprocessing.media.tools import ffmpeg_command, input_args
+from shards.errors import RequestError
+from shards.schema import FrameTimes
+
+Plane = NDArray[Any]
+"""(H, W) uint8, or uint16 where a sample has more than 8 bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelFormat:
+    """A planar YUV layout."""
+
+    name: str
+    bit_depth: int
+    chroma: tuple[int, int]
+    """(columns, rows) of pixels that share one chroma sample."""
+
+    def shapes(self, width: int, height: int) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of the Y, Cb and Cr planes; an odd edge still has its chroma sample."""
+        small = (-(-height // self.chroma[1]), -(-width // self.chroma[0]))
+        return ((height, width), small, small)
+
+    @property
+    def sample(self) -> type[np.uint8] | type[np.uint16]:
+        return np.uint8 if self.bit_depth == 8 else np.uint16
+
+
+_CHROMA = {"420": (2, 2), "422": (2, 1), "444": (1, 1)}
+FORMATS: dict[str, PixelFormat] = {
+    name: PixelFormat(name=name, bit_depth=depth, chroma=chroma)
+    for digits, chroma in _CHROMA.items()
+    for name, depth in ((f"yuv{digits}p", 8), (f"yuvj{digits}p", 8), (f"yuv{digits}p10le", 10))
+}
+# Layouts that no encoder of ours takes, and the nearest that loses least. Where bits or colours are lost it is said.
+_NEAREST = {
+    "nv12": "yuv420p", "nv21": "yuv420p", "nv16": "yuv422p", "nv24": "yuv444p",
+    "yuyv422": "yuv422p", "uyvy422": "yuv422p",
+    "p010le": "yuv420p10le", "p010be": "yuv420p10le", "p210le": "yuv422p10le",
+    "yuv420p10be": "yuv420p10le", "yuv422p10be": "yuv422p10le", "yuv444p10be": "yuv444p10le",
+    "yuv420p9le": "yuv420p10le", "yuv422p9le": "yuv422p10le", "yuv444p9le": "yuv444p10le",
+}  # fmt: skip
+_LOSSY_NEAREST = {
+    "yuv420p12le": "yuv420p10le", "yuv422p12le": "yuv422p10le", "yuv444p12le": "yuv444p10le",
+    "p016le": "yuv420p10le", "yuv420p16le": "yuv420p10le", "yuv422p16le": "yuv422p10le", "yuv444p16le": "yuv444p10le",
+    "yuva420p": "yuv420p", "yuva422p": "yuv422p", "yuva444p": "yuv444p", "yuva444p10le": "yuv444p10le",
+    "yuva444p12le": "yuv444p10le", "yuv411p": "yuv422p", "yuv410p": "yuv420p", "yuv440p": "yuv444p", "gray": "yuv420p",
+    "gray10le": "yuv420p10le",
+}  # fmt: skip
+_RGB_NEAREST = {
+    "rgb24": "yuv444p", "bgr24": "yuv444p", "bgr0": "yuv444p", "rgb0": "yuv444p", "rgba": "yuv444p", "bgra": "yuv444p",
+    "pal8": "yuv444p", "gbrp": "yuv444p", "gbrp10le": "yuv444p10le", "gbrp12le": "yuv444p10le",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class NativeFrame:
+    """One stored picture."""
+
+    index: int
+    """0-based position in display order."""
+    planes: tuple[Plane, Plane, Plane]
+    """Y, Cb, Cr as stored; shapes by the pixel format."""
+    pix_fmt: str
+
+    @property
+    def format(self) -> PixelFormat:
+        return FORMATS[self.pix_fmt]
+
+
+def native_format(video: VideoStream) -> tuple[PixelFormat, str | None]:
+    """The layout frames are read in, and a sentence where that loses something of the source's own."""
+    if video.pix_fmt in FORMATS:
+        return FORMATS[video.pix_fmt], None
+    if video.pix_fmt in _NEAREST:
+        return FORMATS[_NEAREST[video.pix_fmt]], None
+    near = _LOSSY_NEAREST.get(video.pix_fmt) or _RGB_NEAREST.get(video.pix_fmt)
+    if near is None:
+        raise Unusable.because("pixel_format", f"pictures in {video.pix_fmt} cannot be dubbed; convert to yuv422p10le")
+    return FORMATS[near], f"{video.pix_fmt} pictures are carried as {near}, the nearest layout that can be written"
+
+
+def native_video(video: VideoStream) -> VideoStream:
+    """The description of the frames as `NativeSource` gives them: what colours and encoders must go by."""
+    layout, _ = native_format(video)
+    described = replace(video, pix_fmt=layout.name, bit_depth=layout.bit_depth)
+    if video.pix_fmt in _RGB_NEAREST:
+        return replace(described, color_space="bt709", color_range="tv")
+    return described
+
+
+def stored_size(video: VideoStream) -> tuple[int, int]:
+    """(width, height) in px of the stored picture, before the player turns it."""
+    return (video.width, video.height) if video.rotation % 180 == 0 else (video.height, video.width)
+
+
+class NativeSource:
+    """Reads a title's pictures in order, bit for bit, in constant memory."""
+
+    def __init__(
+        self,
+        path: Path,
+        info: MediaInfo,
+        *,
+        times: FrameTimes | None = None,
+        deadline_s: float = 24 * 3600.0,
+        stall_s: float = 60.0,
+    ) -> None:
+        self.path, self.info = path, info
+        self.times = times if times is not None else frame_times(path, info)
+        self.format, self.note = native_format(picture(info))
+        self._deadline_s, self._stall_s = deadline_s, stall_s
+        self._open = ExitStack()
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NativeFrame]:
+        """Frames [start, stop) in display order; raises `Unusable` when the file ends before its frames do."""
+        stop = len(self.times) if stop is None else stop
+        if not 0 <= start <= stop <= len(self.times):
+            raise RequestError(f"frames [{start}, {stop}) of {len(self.times)}", where=self.path.name, field="frames")
+        return self._read(start, stop)
+
+    def close(self) -> None:
+        """Ends every program still running for this source."""
+        self._open.close()
+
+    def _read(self, start: int, stop: int) -> Iterator[NativeFrame]:
+        if start == stop:
+            return
+        shapes = self.format.shapes(*stored_size(picture(self.info)))
+        with MediaPipe(self._command(start, stop), deadline_s=self._deadline_s, stall_s=self._stall_s) as pipe:
+            self._open.callback(pipe.end)
+            for index in range(start, stop):
+                planes = tuple(np.empty(shape, self.format.sample) for shape in shapes)
+                if any(pipe.read_into(p.data.cast("B")) != p.nbytes for p in planes):
+                    raise ended_early(pipe, index, len(self.times))
+                yield NativeFrame(index=index, planes=(planes[0], planes[1], planes[2]), pix_fmt=self.format.name)
+            if pipe.read(1):
+                raise Unusable.because(
+                    "frame_count", f"more pictures decode than the {len(self.times)} packets promise"
+                )
+            pipe.finish()
+
+    def _command(self, start: int, stop: int) -> list[str]:
+        video = picture(self.info)
+        filters = [] if (start, stop) == (0, len(self.times)) else [f"trim=start_frame={start}:end_frame={stop}"]
+        if video.pix_fmt in _RGB_NEAREST:
+            filters.append("scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int")
+        return ffmpeg_command(
+            "-noautorotate",
+            *input_args(self.path),
+            *("-map", f"0:{video.index}", "-fps_mode", "passthrough"),
+            *(("-vf", ",".join(filters)) if filters else ()),
+            *("-f", "rawvideo", "-pix_fmt", self.format.name, "pipe:1"),
+        )

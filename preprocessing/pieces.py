@@ -1,0 +1,74 @@
+"""Pieces: the stretches of tracks that become clips, and their crops, gathered in one read of the pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from preprocessing.config import ClipConfig
+from preprocessing.errors import Unusable
+from preprocessing.faces.align import crop_frame
+from preprocessing.faces.base import AlignedTrack
+from preprocessing.faces.stretches import span_of
+from preprocessing.media.base import FrameSource
+from shards.schema import U8, FrameTimes, Rejection
+
+
+@dataclass(slots=True, kw_only=True)
+class Piece:
+    """A stretch of a track that becomes one clip: frames [start, stop) of the source."""
+
+    number: int
+    """Of the track in the analysis."""
+    aligned: AlignedTrack
+    start: int
+    stop: int
+    crops: list[U8] = field(default_factory=list)
+
+    def rows(self) -> slice:
+        return slice(self.start - self.aligned.track.start, self.stop - self.aligned.track.start)
+
+
+def pieces_of(tracks: Sequence[AlignedTrack], config: ClipConfig) -> list[Piece]:
+    """Every track in equal pieces of at most `max_frames`, in order of time: an even cut leaves no short remainder."""
+    pieces = []
+    for number, aligned in enumerate(tracks):
+        start, stop = aligned.track.start, aligned.track.stop
+        count = -(-(stop - start) // config.max_frames)
+        bounds = [start + (stop - start) * i // count for i in range(count + 1)]
+        pieces += [Piece(number=number, aligned=aligned, start=a, stop=b) for a, b in itertools.pairwise(bounds)]
+    return sorted(pieces, key=lambda p: (p.start, p.number))
+
+
+def cropped(pieces: Sequence[Piece], source: FrameSource) -> Iterator[Piece | Rejection]:
+    """Each piece once its crops are complete; only pieces that overlap in time are in memory together."""
+    if not pieces:
+        return
+    waiting = list(pieces)
+    try:
+        for frame in source.frames(waiting[0].start, max(p.stop for p in waiting)):
+            for piece in [p for p in waiting if p.start <= frame.index]:
+                transform = piece.aligned.transform
+                matrix = transform.matrices[frame.index - piece.aligned.track.start]
+                piece.crops.append(crop_frame(frame.rgb, matrix, transform.size_px))
+                if frame.index + 1 == piece.stop:
+                    waiting.remove(piece)
+                    yield piece
+        if waiting:
+            raise RuntimeError(f"{source.info.path.name} ended before frame {waiting[0].stop}, and gave no reason")
+    except Unusable as unusable:
+        for piece in waiting:
+            yield dataclasses.replace(unusable.rejection, span=span_of(source.times, piece.start, piece.stop))
+
+
+def too_short(piece: Piece, times: FrameTimes, min_frames: int) -> Rejection:
+    count = piece.stop - piece.start
+    return Rejection(
+        code="too_short",
+        detail=f"the face is followed for {count} frames only, {min_frames} are needed",
+        value=count,
+        threshold=min_frames,
+        span=span_of(times, piece.start, piece.stop),
+    )

@@ -1,0 +1,64 @@
+"""Voice against silence, hum and noise."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from preprocessing.audio.activity import level_dbfs, silence_share, voiced
+from shards.schema import Speech
+
+RATE_HZ = 16_000
+
+
+def speech(samples: np.ndarray) -> Speech:
+    return Speech(samples=np.clip(samples, -32768, 32767).astype(np.int16), rate_hz=RATE_HZ, origin_s=Fraction(0))
+
+
+def syllables(seconds: float, *, level: float = 6000, seed: int = 0) -> np.ndarray:
+    """Noise bursts four a second, as loud and soft as speech is."""
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    loudness = 0.05 + 0.95 * np.sin(np.pi * 4 * t) ** 2
+    return level * loudness * np.random.default_rng(seed).standard_normal(len(t)) / 3
+
+
+@pytest.mark.parametrize("level", [600, 6000, 30_000])
+@pytest.mark.parametrize("hiss", [0, 5])
+def test_the_share_of_silence_is_measured_at_any_level(level: float, hiss: float) -> None:
+    pause = np.zeros(2 * RATE_HZ)
+    sound = np.concatenate([syllables(1.0, level=level), pause, syllables(1.0, level=level, seed=1)])
+    sound = sound + hiss * np.random.default_rng(2).standard_normal(len(sound))
+    assert silence_share(speech(sound)) == pytest.approx(0.5, abs=0.06)
+
+
+def test_speech_over_noise_is_found() -> None:
+    sound = np.concatenate([syllables(1.0), np.zeros(RATE_HZ), syllables(1.0)])
+    noisy = sound + 150 * np.random.default_rng(3).standard_normal(len(sound))
+    active = voiced(speech(noisy))
+    assert active[20:80].mean() > 0.9
+    assert active[115:185].mean() < 0.1
+
+
+def test_speech_without_pauses_is_not_its_own_noise_floor() -> None:
+    assert silence_share(speech(syllables(3.0))) < 0.1
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        np.zeros(RATE_HZ),
+        3 * np.random.default_rng(0).standard_normal(RATE_HZ),
+        4000 * np.sin(2 * np.pi * 50 * np.arange(RATE_HZ) / RATE_HZ),
+        2000 * np.random.default_rng(0).standard_normal(RATE_HZ),
+        np.zeros(0),
+    ],
+    ids=["digital silence", "faint hiss", "hum", "steady noise", "nothing"],
+)
+def test_what_is_no_speech_is_all_silence(sound: np.ndarray) -> None:
+    assert silence_share(speech(sound)) == 1.0
+
+
+def test_a_full_scale_square_wave_has_a_level_of_zero_decibels() -> None:
+    assert level_dbfs(speech(np.full(RATE_HZ, -32768)))[50] == pytest.approx(0.0, abs=1e-6)
