@@ -1,0 +1,48 @@
+"""Which frames of a clip show what the person looks like and how far the mouth goes.
+
+T frames, R reference pictures, N reference faces, S crop side, P points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.landmarks import opening
+from shards.errors import RequestError
+from shards.schema import F32, U8, Landmarks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class References:
+    """One person, seen with the mouth closed to open."""
+
+    frames: U8
+    """(R, S, S, 3) uint8, face crops: the appearance."""
+    landmarks: F32
+    """(N, P, 2) float32, crop px, all finite: the neutral mouth and its range."""
+
+
+def spread_by_opening(openings: NDArray[np.floating], count: int, rng: np.random.Generator | None = None) -> list[int]:
+    """`count` places in `openings`, one from each of as many equal strata, from closed to wide open.
+
+    Training draws inside a stratum, dubbing takes its middle: the mean of the chosen mouths agrees in both.
+    """
+    order = np.argsort(openings, kind="stable")
+    edges = np.linspace(0, len(order), count + 1)
+    at = (edges[:-1] + edges[1:]) / 2 if rng is None else rng.uniform(edges[:-1], edges[1:])
+    return [int(order[min(int(a), len(order) - 1)]) for a in at]
+
+
+def choose(frames: U8, landmarks: Landmarks, *, num_pictures: int, num_faces: int) -> References:
+    """References from the frames in which the face is seen; refuses a clip that has none."""
+    seen = np.flatnonzero(landmarks.seen())
+    if len(seen) == 0:
+        raise RequestError("no frame shows the face, so there is nothing to take its looks from", field="landmarks")
+    openings = opening(landmarks.points[seen], landmarks.topology)
+    return References(
+        frames=frames[seen[spread_by_opening(openings, num_pictures)]],
+        landmarks=landmarks.points[seen[spread_by_opening(openings, num_faces)]],
+    )

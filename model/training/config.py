@@ -1,0 +1,128 @@
+"""How a model is trained: stages, rates, batches. What is trained is `model/config.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, Self
+
+from pydantic import Field
+
+from model.config import Config, ModelConfig
+from model.loss import LossWeights
+from model.presets import preset
+from shards.errors import RequestError
+
+STAGE_NAMES = ("autoencoder", "completion", "diffusion", "joint")
+"""In the order they run."""
+
+
+class StageConfig(Config):
+    """One stage. A step takes `clips` clips, `windows` windows of each, and of each window `frames` pictures."""
+
+    steps: int = Field(ge=0)
+    rate: float = Field(gt=0, description="AdamW's learning rate after the warm-up")
+    clips: int = Field(4, ge=1)
+    windows: int = Field(1, ge=1)
+    frames: int = Field(4, ge=1, description="pictures per window; completion always sees the whole window")
+    warmup: int = Field(50, ge=0, description="steps over which the rate rises from 0")
+
+
+class TrainConfig(Config):
+    """A whole training run."""
+
+    model: ModelConfig
+    seed: int = 0
+    autoencoder: StageConfig
+    completion: StageConfig
+    diffusion: StageConfig
+    joint: StageConfig
+    end_to_end: bool = Field(True, description="the joint diffusion loss flows into completion: the paper's claim")
+    completion_rate: float = Field(0.1, ge=0, description="in the joint stage, completion's rate as a share of its own")
+    joint_noise: float = Field(0.7, gt=0, le=1, description="joint steps draw t below this share: low to middle noise")
+    drop_condition: float = Field(0.1, ge=0, lt=1, description="share of items trained without each attention")
+    weights: LossWeights = LossWeights()
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    grad_clip: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    device: str = Field("cpu", description="cpu, cuda, cuda:1 ...")
+    checkpoint_every: int = Field(500, ge=1, description="steps")
+
+    def stage(self, name: str) -> StageConfig:
+        found: StageConfig = getattr(self, name)
+        return found
+
+    def scaled(self, share: float) -> Self:
+        """The same recipe with this share of every stage's steps; a stage that has steps keeps at least one."""
+        if share <= 0:
+            raise RequestError("a share of the steps is positive", field="share", value=share)
+        stages = {name: self.stage(name) for name in STAGE_NAMES}
+        fewer = {
+            name: stage.model_copy(update={"steps": max(round(stage.steps * share), min(stage.steps, 1))})
+            for name, stage in stages.items()
+        }
+        return self.model_copy(update=fewer)
+
+
+def tiny_recipe() -> TrainConfig:
+    """Under ten minutes on one core."""
+    return TrainConfig(
+        model=preset("tiny"),
+        autoencoder=StageConfig(steps=600, rate=2e-3, clips=2, frames=6),
+        completion=StageConfig(steps=600, rate=1e-3, clips=4, windows=2),
+        diffusion=StageConfig(steps=1200, rate=1e-3, clips=4, windows=1, frames=4),
+        joint=StageConfig(steps=200, rate=3e-4, clips=4, windows=1, frames=4),
+    )
+
+
+def compact_recipe() -> TrainConfig:
+    """Hours on a GPU, a night or two on a laptop."""
+    return TrainConfig(
+        model=preset("compact"),
+        autoencoder=StageConfig(steps=10_000, rate=1e-3, clips=4, frames=4),
+        completion=StageConfig(steps=20_000, rate=3e-4, clips=8, windows=2),
+        diffusion=StageConfig(steps=40_000, rate=5e-4, clips=4, windows=1, frames=4, warmup=500),
+        joint=StageConfig(steps=5_000, rate=1e-4, clips=4, windows=1, frames=4, warmup=200),
+    )
+
+
+def base_recipe() -> TrainConfig:
+    """For GPUs; the autoencoder comes from published weights."""
+    return TrainConfig(
+        model=preset("base"),
+        autoencoder=StageConfig(steps=0, rate=1e-4),
+        completion=StageConfig(steps=100_000, rate=1e-4, clips=32, windows=2, warmup=1000),
+        diffusion=StageConfig(steps=200_000, rate=1e-4, clips=16, frames=4, warmup=2000),
+        joint=StageConfig(steps=50_000, rate=3e-5, clips=8, frames=4, warmup=1000),
+        precision="bf16",
+        device="cuda",
+        ema_decay=0.9999,
+    )
+
+
+def large_recipe() -> TrainConfig:
+    """As `base`, with fewer pictures a step."""
+    at_256 = base_recipe()
+    fewer = {"clips": 8, "frames": 2}
+    return at_256.model_copy(
+        update={
+            "model": preset("large"),
+            "diffusion": at_256.diffusion.model_copy(update=fewer),
+            "joint": at_256.joint.model_copy(update=fewer),
+        }
+    )
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "tiny": tiny_recipe,
+    "compact": compact_recipe,
+    "base": base_recipe,
+    "large": large_recipe,
+}
+
+
+def recipe(name: str) -> TrainConfig:
+    """The training config of the preset of that name; refuses an unknown one."""
+    if name not in RECIPES:
+        raise RequestError("unknown preset", field="preset", value=name, choices=RECIPES)
+    return RECIPES[name]()

@@ -1,0 +1,128 @@
+"""`make bench`: what is measured, on this machine, now. Ratios come from one run; times say what they were taken on.
+
+Asserts nothing. A figure that cannot be measured here is left out, not guessed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+COMMAND = Path(sys.executable).with_name("dubwright")
+
+
+def main() -> None:
+    print(f"on {len(os.sched_getaffinity(0))} cores", flush=True)
+    for name, measure in (
+        ("dubwright --help, s (the best of 5)", help_seconds),
+        ("preprocess examples/hopper.mp4", preprocessing),
+        ("dub the sample, two languages", dubbing),
+        ("tiny, one joint training step, one core, s", joint_step_seconds),
+        ("commits to a local store, units/s", commits_per_second),
+    ):
+        print(f"{name}: {measure()}", flush=True)
+
+
+def help_seconds() -> str:
+    return f"{min(_seconds(COMMAND, '--help') for _ in range(5)):.2f}"
+
+
+def preprocessing() -> str:
+    """Engine overhead: the whole command against the work itself, done in this process by a plain loop."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, store = ROOT / "examples" / "hopper.mp4", Path(folder, "store")
+        whole = _seconds(COMMAND, "preprocess", source, "--store", store, "--json")
+        work = _work_seconds(source, Path(folder, "plain"))
+    return f"{whole:.1f} s, of which clips {work:.1f} s, so Prefect, Ray and the records {whole - work:.1f} s"
+
+
+def _work_seconds(source: Path, store: Path) -> float:
+    """The same unit by the same worker, without Prefect or Ray."""
+    from flows.preprocess import PreprocessJob, plan_sources
+    from flows.workers.extract import ExtractWorker
+    from shards.store import open_store
+
+    job = PreprocessJob()
+    plan = plan_sources.fn([str(source)], job)
+    worker = ExtractWorker(open_store(store).uri, job.clips.model_dump(mode="json"))
+    begun = time.monotonic()
+    worker.setup()
+    for unit in plan.units:
+        worker.process(unit)
+    worker.close()
+    return time.monotonic() - begun
+
+
+def dubbing() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ("dub", ROOT / "examples" / "catalogue.csv", "--out", folder, "--json")
+        first = _seconds(COMMAND, *arguments)
+        again = _seconds(COMMAND, *arguments)
+        report = json.loads(Path(folder, "report.json").read_text())
+    frames = sum(row["frames"] for row in report["rows"])
+    return f"{first:.1f} s for {frames} frames; again, all up to date: {again:.1f} s"
+
+
+def joint_step_seconds() -> str:
+    """The median over a short run of the joint stage on hand-made clips."""
+    import torch
+
+    from model.training.clips import ListedClips
+    from model.training.config import recipe
+    from model.training.loop import StepReport, train
+    from tests.support.clips import make_clip
+
+    torch.set_num_threads(1)
+    config = recipe("tiny")
+    short = {name: config.stage(name).model_copy(update={"steps": 2}) for name in ("autoencoder", "completion")}
+    short |= {"diffusion": config.diffusion.model_copy(update={"steps": 2})}
+    short |= {"joint": config.joint.model_copy(update={"steps": 12})}
+    seconds: list[float] = []
+
+    def on_step(report: StepReport) -> None:
+        if report.stage == "joint":
+            seconds.append(report.seconds)
+
+    clips = ListedClips([make_clip(seed, frames=50, size=64) for seed in range(4)])
+    with tempfile.TemporaryDirectory() as folder:
+        train(config.model_copy(update=short), clips, Path(folder), on_step=on_step)
+    return f"{sorted(seconds)[len(seconds) // 2]:.2f}"
+
+
+def commits_per_second() -> str:
+    from shards.commit import Ledger, Receipt, Unit
+    from shards.schema import Rejection
+    from shards.store import open_store
+
+    def work(ledger: Ledger, units: list[Unit]) -> None:
+        for unit in units:
+            ledger.begin(unit, "bench")
+            rejection = Rejection(code="bench", detail="nothing to see")
+            ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,)))
+
+    units = [Unit(unit_id=f"unit-{i}", stage="bench", payload={}) for i in range(300)]
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(open_store(Path(folder, "store")))
+        return f"{len(units) / _timed(lambda: work(ledger, units)):.0f}"
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    begun = time.monotonic()
+    work()
+    return time.monotonic() - begun
+
+
+def _seconds(*command: str | Path) -> float:
+    return _timed(lambda: subprocess.run([str(c) for c in command], check=True, capture_output=True, timeout=900))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from model.metrics import eye_distance, lip_distance, opening_correlation, opening_rate, psnr_db
+from shards.schema import F32, Landmarks
+from shards.topology import topology
+
+LAYOUT = topology("mediapipe131")
+
+
+def face(points: F32) -> Landmarks:
+    confidence = np.ones(len(points), np.float32)
+    return Landmarks(points=points, confidence=confidence, topology_name="mediapipe131", space="crop")
+
+
+def talking(openings: np.ndarray) -> F32:
+    points = np.zeros((len(openings), 131, 2), np.float32)
+    points[:, list(LAYOUT.right_eye), 0] = 10.0
+    points[:, LAYOUT.inner_lip_mid[1], 1] = openings
+    return points
+
+
+def test_psnr_counts_where_the_weight_is() -> None:
+    real = np.zeros((1, 4, 4, 3), np.uint8)
+    made = real.copy()
+    made[:, :2] = 255
+    weight = np.zeros((4, 4), np.float32)
+    weight[:2] = 1
+    assert psnr_db(made, real, weight) == pytest.approx(0.0)
+    assert psnr_db(made, real, 1 - weight) > 90
+    assert math.isnan(psnr_db(made, real, 0 * weight))
+
+
+def test_lip_distance_is_in_eye_distances_and_skips_unseen_frames() -> None:
+    real = talking(np.zeros(4))
+    made = real.copy()
+    made[:, list(LAYOUT.lips)] += (3.0, 4.0)
+    real[2] = np.nan
+    assert eye_distance(real[:1], LAYOUT)[0] == pytest.approx(10.0)
+    assert lip_distance(face(made), face(real)) == pytest.approx(0.5)
+
+
+def test_half_the_motion_at_the_right_time_correlates_fully_at_half_the_rate() -> None:
+    openings = np.abs(np.sin(np.arange(50)))
+    made, real = face(talking(openings / 2)), face(talking(openings))
+    assert opening_correlation(made, real) == pytest.approx(1.0, abs=1e-4)
+    assert opening_rate(made, real) == pytest.approx(0.5, abs=1e-4)
+
+
+def test_a_still_mouth_has_no_correlation() -> None:
+    still, real = face(talking(np.ones(20))), face(talking(np.sin(np.arange(20)) + 1))
+    assert math.isnan(opening_correlation(still, real))
+    assert opening_rate(still, real) == pytest.approx(0.0, abs=1e-5)

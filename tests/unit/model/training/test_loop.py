@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from model.errors import CheckpointMismatch, NonFinite
+from model.pipeline import DubbingPipeline
+from model.training.checkpoint import STATE
+from model.training.clips import ListedClips
+from model.training.config import STAGE_NAMES, TrainConfig
+from model.training.loop import StepReport, TrainResult, train
+from tests.support.clips import make_clip
+from tests.unit.model.conftest import nano_training
+
+
+def fresh_clips() -> ListedClips:
+    return ListedClips([make_clip(seed, frames=20, size=32) for seed in range(3)], seed=5)
+
+
+class StopAfter:
+    """Asks to stop once so many steps were reported."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def report(self, report: StepReport) -> None:
+        self.left -= 1
+
+    def asked(self) -> bool:
+        return self.left <= 0
+
+
+def test_all_stages_run_and_leave_a_model(train_config: TrainConfig, clips: ListedClips, tmp_path: Path) -> None:
+    reports: list[StepReport] = []
+    result = train(train_config, clips, tmp_path, on_step=reports.append)
+    assert result.finished
+    assert [r.stage for r in reports] == [name for name in STAGE_NAMES for _ in range(3)]
+    assert [r.total_step for r in reports] == list(range(1, 13))
+    assert reports[0].rate == pytest.approx(0.5e-3)  # half-way through a warm-up of two steps
+    pipe = DubbingPipeline.from_pretrained(tmp_path)
+    assert pipe.trained == dict.fromkeys(STAGE_NAMES, 3)
+    assert pipe.digest == result.digest
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """The run that is never interrupted."""
+    return train(nano_training(), fresh_clips(), tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("stops", [[3], [5, 2], [11]])
+def test_a_run_stopped_and_continued_equals_an_uninterrupted_one(
+    train_config: TrainConfig, tmp_path: Path, whole: TrainResult, stops: list[int]
+) -> None:
+    for steps in stops:
+        stop = StopAfter(steps)
+        part = train(train_config, fresh_clips(), tmp_path, on_step=stop.report, should_stop=stop.asked)
+        assert not part.finished
+    rest = train(train_config, fresh_clips(), tmp_path)
+    assert rest.finished
+    assert rest.digest == whole.digest
+    a, b = (load_file(folder / STATE) for folder in (whole.folder, tmp_path))
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_killed_after_a_checkpoint_continues_from_it(
+    train_config: TrainConfig, whole: TrainResult, tmp_path: Path
+) -> None:
+    config = train_config.model_copy(update={"checkpoint_every": 2})
+
+    def die(report: StepReport) -> None:
+        if report.total_step == 9:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        train(config, fresh_clips(), tmp_path, on_step=die)
+    assert train(config, fresh_clips(), tmp_path).digest == whole.digest
+
+
+def test_control_c_saves_and_stops(train_config: TrainConfig, clips: ListedClips, tmp_path: Path) -> None:
+    def interrupt(report: StepReport) -> None:
+        if report.total_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    result = train(train_config, clips, tmp_path, on_step=interrupt)
+    assert not result.finished
+    assert result.trained == {"autoencoder": 2}
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_finished_run_is_a_no_op(train_config: TrainConfig, tmp_path: Path) -> None:
+    first = train(train_config, fresh_clips(), tmp_path)
+    reports: list[StepReport] = []
+    again = train(train_config, fresh_clips(), tmp_path, on_step=reports.append)
+    assert (again.finished, again.digest, reports) == (True, first.digest, [])
+
+
+def test_another_config_is_refused_by_name(train_config: TrainConfig, tmp_path: Path) -> None:
+    train(train_config, fresh_clips(), tmp_path, should_stop=lambda: True)
+    other = train_config.model_copy(update={"grad_clip": 2.0})
+    with pytest.raises(CheckpointMismatch, match="grad_clip"):
+        train(other, fresh_clips(), tmp_path)
+
+
+def test_a_stage_not_yet_done_may_be_made_longer(train_config: TrainConfig, tmp_path: Path) -> None:
+    stop = StopAfter(4)
+    train(train_config, fresh_clips(), tmp_path, on_step=stop.report, should_stop=stop.asked)
+    joint = train_config.joint.model_copy(update={"steps": 4})
+    assert train(train_config.model_copy(update={"joint": joint}), fresh_clips(), tmp_path).trained["joint"] == 4
+    longer = train_config.model_copy(
+        update={"joint": joint, "autoencoder": train_config.autoencoder.model_copy(update={"steps": 9})}
+    )
+    with pytest.raises(CheckpointMismatch, match=r"autoencoder\.steps"):
+        train(longer, fresh_clips(), tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(train_config: TrainConfig, tmp_path: Path) -> None:
+    exploding = train_config.model_copy(
+        update={"completion": train_config.completion.model_copy(update={"rate": 1e30, "warmup": 0})}
+    )
+    with pytest.raises(NonFinite, match=r"stage completion, step [12].*points=") as caught:
+        train(exploding, fresh_clips(), tmp_path)
+    assert caught.value.stage == "completion"
+
+
+def test_the_callers_random_numbers_are_left_alone(train_config: TrainConfig, tmp_path: Path) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    train(train_config, fresh_clips(), tmp_path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_it_learns_a_clip(train_config: TrainConfig, tmp_path: Path) -> None:
+    stage = train_config.completion.model_copy(update={"steps": 30, "rate": 5e-3, "clips": 1, "warmup": 5})
+    idle = train_config.autoencoder.model_copy(update={"steps": 0})
+    config = train_config.model_copy(
+        update={"autoencoder": stage, "completion": stage, "diffusion": stage, "joint": idle}
+    )
+    losses: dict[str, list[float]] = {}
+    train(
+        config,
+        ListedClips([make_clip(1, frames=20, size=32)]),
+        tmp_path,
+        on_step=lambda r: losses.setdefault(r.stage, []).append(r.loss),
+    )
+    for stage_name, values in losses.items():
+        first, last = sum(values[:8]), sum(values[-8:])
+        assert last < 0.9 * first, f"{stage_name} does not learn: {first:.3f} -> {last:.3f}"
