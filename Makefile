@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dub test slow check fix bench e2e sample constraints clean
+.PHONY: help setup dub test slow check fix bench e2e sample sample-model constraints clean
 
 # The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -66,6 +66,13 @@ bench: setup  ## measured numbers: ratios within one run
 
 sample: setup  ## make the committed sample again (needs espeak-ng)
 	@$(BIN)/dubwright sample examples
+
+SAMPLE_WORK := runs/sample-model
+sample-model: setup  ## train the checkpoint that ships, again or further (needs espeak-ng; half an hour)
+	@test -f $(SAMPLE_WORK)/titles/catalogue.csv || $(BIN)/dubwright sample $(SAMPLE_WORK)/titles --titles 44 --seed 7
+	@$(BIN)/dubwright preprocess '$(SAMPLE_WORK)/titles/*.mp4' --store $(SAMPLE_WORK)/store
+	@$(BIN)/dubwright train --store $(SAMPLE_WORK)/store --out $(SAMPLE_WORK)/checkpoint --preset tiny --config examples/sample-model.yaml
+	@$(BIN)/python -m tests.support.ship $(SAMPLE_WORK)/checkpoint
 
 constraints: setup  ## write constraints.txt anew from what is installed in .venv
 	@$(BIN)/python .ci/pin.py > constraints.new && mv constraints.new constraints.txt && touch $(READY)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
-from preprocessing.media.base import VideoStream
+from preprocessing.media.base import MediaInfo, VideoStream
 
 _PLAIN = VideoStream(
     index=0,
@@ -35,3 +36,16 @@ _PLAIN = VideoStream(
 def video_stream(**changes: Any) -> VideoStream:
     """A plain 640x360 H.264 stream but for these fields."""
     return replace(_PLAIN, **changes)
+
+
+def media_info(**changes: Any) -> MediaInfo:
+    """A file with that picture and nothing else; there is no such file."""
+    return MediaInfo(
+        path=Path("nowhere.mp4"),
+        size_bytes=1000,
+        container="mov,mp4,m4a,3gp,3g2,mj2",
+        duration_s=Fraction(1),
+        video=video_stream(**changes),
+        audio=(),
+        other_streams=(),
+    )
