@@ -7,6 +7,9 @@ usage to its makers.
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -32,3 +35,30 @@ def use_embedded_defaults() -> None:
     """Fills in what the environment leaves open. Call before importing prefect, ray or mediapipe."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+
+
+@contextmanager
+def prefect_api() -> Iterator[None]:
+    """An API for the flows run inside: the one that PREFECT_API_URL names, else one of our own until the end.
+
+    Ctrl-C reaches every process of the terminal. Ours must outlive it, or a stopping flow waits for an API that is
+    gone; so it is started with SIGINT blocked, which it inherits.
+    """
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    server = SubprocessASGIServer()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        server.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        with temporary_settings({PREFECT_API_URL: server.api_url}):
+            yield
+    finally:
+        server.stop()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from shards.schema import F32
 
@@ -18,6 +19,10 @@ _LEAST_PIXELS = 64
 _GAIN_LIMITS = (0.8, 1.25)
 _PRIOR_STEPS = 8.0
 """Grey levels of contrast in the ring from which on its gain is believed; a flat ring only moves the offset."""
+
+_COARSE_ROWS = 96
+"""Larger regions are compared at this height: it is only low frequencies we look for."""
+_COARSE_SIGMA = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,11 +54,13 @@ def match_colours(generated: F32, source: F32, ring: F32) -> ColourMatch:
     return ColourMatch(gain=gain, offset=(mean_b - gain * mean_a).astype(np.float32))
 
 
-def _low(rgb: F32, chosen: np.typing.NDArray[np.bool_]) -> F32:
-    """(N, 3) the ring's pixels, smoothed within the ring only: neither mouth may leak in."""
-    sigma = max(1.0, chosen.shape[0] / 60)
+def _low(rgb: F32, chosen: NDArray[np.bool_]) -> F32:
+    """(N, 3) the ring, coarse and smoothed within itself only: neither mouth may leak in."""
     weight = chosen.astype(np.float32)
-    total = cv2.GaussianBlur(weight, (0, 0), sigma)
-    blurred = cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma) / np.maximum(total, 1e-6)[..., None]
-    low: F32 = np.asarray(blurred, dtype=np.float32)[chosen]
+    coarse = min(1.0, _COARSE_ROWS / len(weight))
+    size = tuple(max(1, round(n * coarse)) for n in weight.shape[::-1])
+    sums = (cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in (rgb * weight[..., None], weight))
+    total, share = (cv2.GaussianBlur(part, (0, 0), _COARSE_SIGMA) for part in sums)
+    there = share > 0.05
+    low: F32 = np.asarray(total[there] / share[there][:, None], dtype=np.float32)
     return low

@@ -15,7 +15,7 @@ from typing import Any
 
 from preprocessing.errors import MediaToolError
 from preprocessing.media.base import MediaInfo
-from preprocessing.media.probe import picture, probe_with_times, read_header
+from preprocessing.media.probe import described, picture, read_header
 from preprocessing.media.runner import run_media
 from preprocessing.media.tools import ffmpeg_command, ffprobe, input_args
 from shards.schema import FrameTimes
@@ -42,8 +42,8 @@ class Expected:
 
 def check_title(path: Path, expected: Expected, *, command: Sequence[str], deadline_s: float = 600) -> Fraction:
     """Returns how far the dub is from its place (under two milliseconds); raises naming every difference."""
-    info, times = probe_with_times(path, deadline_s=deadline_s)
     header = read_header(path, deadline_s=deadline_s)
+    info, times = described(path, header, deadline_s=deadline_s)
     wrong = [*_wrong_picture(info, times, expected), *_wrong_streams(header, expected)]
     moved_s = _first_packet_s(path, deadline_s) - _first_packet_s(expected.speech, deadline_s)
     if abs(moved_s - expected.dub_offset_s) > _START_SLACK_S:

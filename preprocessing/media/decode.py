@@ -11,7 +11,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +24,7 @@ from preprocessing.media.colour import Coding
 from preprocessing.media.probe import frame_times, picture
 from preprocessing.media.resample import EvenSource, fitted_size
 from preprocessing.media.runner import MediaPipe
-from preprocessing.media.tools import ffmpeg_command, input_args
+from preprocessing.media.tools import raw_pictures_command
 from shards.errors import RequestError
 from shards.schema import F32, U8, FrameTimes
 
@@ -66,7 +65,7 @@ class PipedSource:
         self.path, self.info = path, info
         self.times = times if times is not None else frame_times(path, info)
         self._deadline_s, self._stall_s = deadline_s, stall_s
-        self._open = ExitStack()
+        self._running: set[MediaPipe] = set()
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[DecodedFrame]:
         """Frames [start, stop); each call is a new pass, and its program ends with the iteration."""
@@ -77,7 +76,8 @@ class PipedSource:
 
     def close(self) -> None:
         """Ends every program still running for this source."""
-        self._open.close()
+        for pipe in tuple(self._running):
+            pipe.end()
 
     def _read(self, start: int, stop: int) -> Iterator[DecodedFrame]:
         if start == stop:
@@ -85,18 +85,17 @@ class PipedSource:
         video = picture(self.info)
         command = self._command(start, stop)
         with MediaPipe(command, deadline_s=self._deadline_s, stall_s=self._stall_s) as pipe:
-            self._open.callback(pipe.end)
-            self._header(pipe)
-            for index in range(start, stop):
-                rgb = np.empty((video.height, video.width, 3), np.uint8)
-                if pipe.read_into(rgb.data.cast("B")) != rgb.nbytes:
-                    raise ended_early(pipe, index, len(self.times))
-                yield DecodedFrame(index=index, rgb=self._finished(rgb))
-            if pipe.read(1):
-                raise Unusable.because(
-                    "frame_count", f"more pictures decode than the {len(self.times)} packets promise"
-                )
-            pipe.finish()
+            self._running.add(pipe)
+            try:
+                self._header(pipe)
+                for index in range(start, stop):
+                    rgb = np.empty((video.height, video.width, 3), np.uint8)
+                    if pipe.read_into(rgb.data.cast("B")) != rgb.nbytes:
+                        raise ended_early(pipe, index, len(self.times))
+                    yield DecodedFrame(index=index, rgb=self._finished(rgb))
+                ended_whole(pipe, len(self.times))
+            finally:
+                self._running.discard(pipe)
 
     def _command(self, start: int, stop: int) -> Sequence[str]:
         raise NotImplementedError
@@ -146,13 +145,8 @@ class FfmpegSource(PipedSource):
     def _command(self, start: int, stop: int) -> Sequence[str]:
         """Counts frames from the beginning: seeking by time is not exact in every container."""
         trim = f"trim=start_frame={start}:end_frame={stop}," if (start, stop) != (0, len(self.times)) else ""
-        return ffmpeg_command(
-            "-noautorotate",
-            *input_args(self.path),
-            *("-map", f"0:{self._stored.index}", "-fps_mode", "passthrough"),
-            *("-vf", trim + to_rgb_filters(self._stored, picture(self.info))),
-            *("-f", "rawvideo", "-pix_fmt", "rgb24", "pipe:1"),
-        )
+        filters = trim + to_rgb_filters(self._stored, picture(self.info))
+        return raw_pictures_command(self.path, self._stored.index, filters=filters, pix_fmt="rgb24")
 
 
 class DecordSource(PipedSource):
@@ -225,6 +219,13 @@ def to_rgb_filters(stored: VideoStream, shown: VideoStream) -> str:
         f":in_color_matrix={coding.ffmpeg_matrix}:in_range={'pc' if coding.is_full else 'tv'}:out_range=pc"
         ":flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp,format=rgb24"
     )
+
+
+def ended_whole(pipe: MediaPipe, promised: int) -> None:
+    """After the last frame there is nothing more, and the program is content."""
+    if pipe.read(1):
+        raise Unusable.because("frame_count", f"more pictures decode than the {promised} packets promise")
+    pipe.finish()
 
 
 def ended_early(pipe: MediaPipe, index: int, promised: int) -> Exception:

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from preprocessing.errors import ToolMissing, Unusable
 from preprocessing.media.base import MediaInfo, VideoStream
+from preprocessing.media.hdr import x265_hdr_parameters
 from preprocessing.media.native import FORMATS, NativeFrame, native_format, native_video, stored_size
 from preprocessing.media.probe import picture
 from preprocessing.media.restamp import restamp
@@ -64,13 +65,14 @@ class MasterReport:
     notes: tuple[str, ...]
 
 
-def encoding_for(video: VideoStream, config: EncodeConfig) -> Encoding:
+def encoding_for(info: MediaInfo, config: EncodeConfig) -> Encoding:
     """The encoder that answers the source's codec; x264, with a note, where we have none of that kind."""
+    video = picture(info)
     layout, note = native_format(video)
     width, height = stored_size(video)
     notes = [note] if note else []
     if video.codec == "hevc":
-        found = _x265(video, config, notes)
+        found = _x265(info, config, notes)
     elif video.codec == "prores" and layout.name in ("yuv422p10le", "yuv444p10le"):
         found = _prores(video, notes)
     else:
@@ -93,7 +95,7 @@ class MasterWriter:
     def __init__(self, out: Path, info: MediaInfo, times: FrameTimes, *, config: EncodeConfig | None = None) -> None:
         self.out, self.info, self.times = out, info, times
         self.config = config if config is not None else EncodeConfig()
-        self.encoding = encoding_for(picture(info), self.config)
+        self.encoding = encoding_for(info, self.config)
         self._layout = FORMATS[native_video(picture(info)).pix_fmt]
         self._shapes = self._layout.shapes(*stored_size(picture(info)))
         self._encoded = out.with_name(f".{out.name}.encoded.mov")
@@ -156,10 +158,11 @@ def _x264(video: VideoStream, config: EncodeConfig, notes: list[str]) -> Encodin
     return Encoding(encoder="libx264", codec="h264", arguments=tuple(arguments), notes=tuple(notes))
 
 
-def _x265(video: VideoStream, config: EncodeConfig, notes: list[str]) -> Encoding:
-    if video.is_interlaced:
+def _x265(info: MediaInfo, config: EncodeConfig, notes: list[str]) -> Encoding:
+    if picture(info).is_interlaced:
         notes.append("interlaced HEVC is written as whole frames: the lines are the source's, the flag is not")
-    arguments = ("-preset", config.preset, "-crf", f"{config.hevc_crf:g}", "-x265-params", "log-level=error")
+    words = ":".join(["log-level=error", *x265_hdr_parameters(info)])
+    arguments = ("-preset", config.preset, "-crf", f"{config.hevc_crf:g}", "-x265-params", words)
     return Encoding(encoder="libx265", codec="hevc", arguments=(*arguments, "-tag:v", "hvc1"), notes=tuple(notes))
 
 

@@ -12,22 +12,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from preprocessing.errors import Unusable
-from preprocessing.media.base import AudioStream, MediaInfo
+from preprocessing.media.base import MediaInfo, VideoStream
 from preprocessing.media.check import Expected, check_title, timecode_of
-from preprocessing.media.probe import frame_times, picture, probe, read_header
+from preprocessing.media.delivery import Delivery, prepare_speech
+from preprocessing.media.probe import frame_times, picture, read_header
 from preprocessing.media.runner import run_media
-from preprocessing.media.speech import clock_lead_s
 from preprocessing.media.tools import ffmpeg_command, ffmpeg_version, file_url, input_args
 from preprocessing.media.tracks import Container, iso639, refuse_unfinishable
 from shards.schema import FrameTimes
 
 logger = logging.getLogger(__name__)
-
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
-_AAC_BITS_PER_CHANNEL = 128_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,22 +71,22 @@ def mux(
     """
     times = times if times is not None else frame_times(source, info)
     container = refuse_unfinishable(out, info, times)
-    made = probe(video)
+    made = read_header(video, deadline_s=60)["streams"][0]["codec_name"]
     header = read_header(source, deadline_s=60)
-    plan = _Plan()
+    main, timecode = picture(info), timecode_of(header)
+    is_timecode_kept = container.has_edit_lists and not main.is_vfr
     part = out.with_name(f".{out.stem}.part{out.suffix}")
-    prepared = out.with_name(f".{out.stem}.speech{'.mov' if container.has_edit_lists else '.mka'}")
+    spare = out.with_name(f".{out.stem}.speech{'.mov' if container.has_edit_lists else '.mka'}")
     try:
-        track, delivered, how = _prepare_speech(speech, prepared, container, times, plan, deadline_s, stall_s)
-        offset_s = times.at(0).seconds - (clock_lead_s(track, deadline_s) or Fraction(0))
-        timecode = timecode_of(header)
-        _plan_streams(plan, header, picture(info).index, container, delivered, made, keep_other_audio)
+        dub = prepare_speech(speech, spare, container, times, deadline_s=deadline_s, stall_s=stall_s)
+        plan = _plan_streams(header, main.index, container, dub, made, keep_other_audio)
+        offset_s = times.at(0).seconds - dub.lead_s
         command = ffmpeg_command(
-            *("-copyts", *_turned(video, picture(info).rotation), *input_args(source)),
-            *("-itsoffset", f"{float(offset_s):.6f}", *input_args(track)),
+            *("-copyts", *_turned(video, main.rotation), *input_args(source)),
+            *("-itsoffset", f"{float(offset_s):.6f}", *input_args(dub.path)),
             *plan.arguments,
             *("-c", "copy", "-map_metadata", "1", "-map_chapters", "1"),
-            *_picture_tags(header, info, container, timecode),
+            *_picture_tags(header, main, timecode if is_timecode_kept else None),
             *_speech_tags(language, plan),
             *_clock(container, times),
             *("-progress", "pipe:1", "-f", container.muxer, "-y", file_url(part)),
@@ -101,92 +95,29 @@ def mux(
         expected = Expected(
             times=times,
             streams=tuple(plan.streams),
-            rotation=picture(info).rotation,
+            rotation=main.rotation,
             num_chapters=len(header.get("chapters", [])),
-            timecode=timecode if container.has_edit_lists and not picture(info).is_vfr else None,
+            timecode=timecode if is_timecode_kept else None,
             dub_offset_s=offset_s,
-            speech=track,
+            speech=dub.path,
         )
-        av_delta_s = check_title(part, expected, command=command)
+        delta_s = check_title(part, expected, command=command)
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-        prepared.unlink(missing_ok=True)
-    return MuxReport(path=out, speech=how, streams=expected.streams, av_delta_s=av_delta_s, notes=tuple(plan.notes))
-
-
-def _prepare_speech(
-    speech: Path,
-    prepared: Path,
-    container: Container,
-    times: FrameTimes,
-    plan: _Plan,
-    deadline_s: float,
-    stall_s: float,
-) -> tuple[Path, AudioStream, str]:
-    """The file whose sound is carried: the delivery itself where that fits, else one copy, cut or encoded."""
-    track = _only_sound(speech)
-    length_s = picture_length_s(times)
-    spare_s = (track.duration_s or Fraction(0)) - length_s
-    cut = ["-t", f"{float(length_s):.6f}"] if spare_s > Fraction(1, 1000) else []
-    if cut:
-        plan.notes.append(f"the speech is {float(spare_s):.3f} s longer than the picture; its end is cut")
-    elif track.duration_s is not None and spare_s < Fraction(-1, 10):
-        plan.notes.append(f"the speech ends {float(-spare_s):.3f} s before the picture")
-    copied = container.carries_audio(track.codec)
-    if copied and not cut:
-        return speech, track, "copied"
-    if copied:
-        codec, how = ["-c:a", "copy"], "copied"
-    else:
-        codec, how = _aac(track)
-        plan.notes.append(f"{container.muxer} carries no {track.codec}: the speech was encoded once, as {how}")
-    run_media(
-        ffmpeg_command(
-            *input_args(speech),
-            *("-map", f"0:{track.index}", *cut, *codec, "-map_metadata", "-1"),
-            *("-progress", "pipe:1", "-y", file_url(prepared)),
-        ),
-        deadline_s=deadline_s,
-        stall_s=stall_s,
-    )
-    return prepared, _only_sound(prepared), how
-
-
-def picture_length_s(times: FrameTimes) -> Fraction:
-    """From the first frame's start to the last one's end; the last lasts as long as the middle one of all."""
-    steps = np.diff(times.pts)
-    last = int(np.median(steps)) if len(steps) else 1
-    return (int(times.pts[-1] - times.pts[0]) + last) * times.base
-
-
-def _only_sound(path: Path) -> AudioStream:
-    tracks = probe(path, need_video=False).audio
-    if not tracks:
-        raise Unusable.because("no_audio", f"{path.name} has no sound track")
-    return tracks[0]
-
-
-def _aac(track: AudioStream) -> tuple[list[str], str]:
-    """Its own rate and layout where AAC has them."""
-    rate = next((r for r in _AAC_RATES if r <= track.rate_hz), _AAC_RATES[-1])
-    bits = min(_AAC_BITS_PER_CHANNEL * track.channels, 6 * rate * track.channels)
-    how = f"aac {rate} Hz {track.layout or f'{track.channels} channels'}"
-    return ["-c:a", "aac", "-b:a", str(bits), "-ar", str(rate)], how
+        spare.unlink(missing_ok=True)
+    if timecode and container.has_edit_lists and not is_timecode_kept:
+        plan.notes.append(f"the timecode {timecode} was left out: it cannot count an uneven frame rate")
+    return MuxReport(path=out, speech=dub.how, streams=expected.streams, av_delta_s=delta_s, notes=tuple(plan.notes))
 
 
 def _plan_streams(
-    plan: _Plan,
-    header: dict[str, Any],
-    main: int,
-    container: Container,
-    delivered: AudioStream,
-    made: MediaInfo,
-    keep_other_audio: bool,
-) -> None:
+    header: dict[str, Any], main: int, container: Container, dub: Delivery, made: str, keep_other_audio: bool
+) -> _Plan:
     """Picture, dub, then whatever else of the source the container carries, in the source's order."""
-    plan.take("0:v:0", "video", picture(made).codec, "default")
-    plan.take(f"2:{delivered.index}", "audio", delivered.codec, "default")
+    plan = _Plan(notes=list(dub.notes))
+    plan.take("0:v:0", "video", made, "default")
+    plan.take(f"2:{dub.track.index}", "audio", dub.track.codec, "default")
     for stream in header["streams"]:
         if stream["index"] == main:
             continue
@@ -195,8 +126,9 @@ def _plan_streams(
             plan.notes.append(f"sound track {stream['index']} ({codec}) was left out, as asked")
         elif _travels(kind, codec, stream, container):
             plan.take(f"1:{stream['index']}", kind, codec, _dispositions(stream))
-        elif codec != "tmcd" and stream.get("codec_tag_string") != "tmcd":  # the timecode travels as a tag
+        elif stream.get("codec_tag_string") not in ("tmcd", "text"):  # timecode and chapter names travel by themselves
             plan.notes.append(f"{container.muxer} does not carry stream {stream['index']} ({kind} {codec}); left out")
+    return plan
 
 
 def _travels(kind: str, codec: str, stream: dict[str, Any], container: Container) -> bool:
@@ -234,14 +166,13 @@ def _takes_rotate_tag() -> bool:
     return number.isdigit() and int(number) < 6
 
 
-def _picture_tags(header: dict[str, Any], info: MediaInfo, container: Container, timecode: str | None) -> list[str]:
-    main = picture(info)
+def _picture_tags(header: dict[str, Any], main: VideoStream, timecode: str | None) -> list[str]:
     raw = next(s for s in header["streams"] if s["index"] == main.index)
     wanted = {key: raw.get("tags", {}).get(key) for key in ("language", "title", "handler_name")}
     arguments = [a for key, value in wanted.items() if value for a in ("-metadata:s:v:0", f"{key}={value}")]
     if main.rotation and _takes_rotate_tag():
         arguments += ["-metadata:s:v:0", f"rotate={-main.rotation % 360}"]
-    if timecode and container.has_edit_lists and not main.is_vfr:
+    if timecode:
         arguments += ["-metadata:s:v:0", f"timecode={timecode}", "-write_tmcd", "1"]
     return arguments
 

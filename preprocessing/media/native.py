@@ -7,7 +7,6 @@ Rotation stays a flag: pictures here are *not* turned.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,10 @@ from numpy.typing import NDArray
 
 from preprocessing.errors import Unusable
 from preprocessing.media.base import MediaInfo, VideoStream
-from preprocessing.media.decode import ended_early
+from preprocessing.media.decode import ended_early, ended_whole
 from preprocessing.media.probe import frame_times, picture
 from preprocessing.media.runner import MediaPipe
-from preprocessing.media.tools import ffmpeg_command, input_args
+from preprocessing.media.tools import raw_pictures_command
 from shards.errors import RequestError
 from shards.schema import FrameTimes
 
@@ -131,7 +130,7 @@ class NativeSource:
         self.times = times if times is not None else frame_times(path, info)
         self.format, self.note = native_format(picture(info))
         self._deadline_s, self._stall_s = deadline_s, stall_s
-        self._open = ExitStack()
+        self._running: set[MediaPipe] = set()
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[NativeFrame]:
         """Frames [start, stop) in display order; raises `Unusable` when the file ends before its frames do."""
@@ -142,34 +141,28 @@ class NativeSource:
 
     def close(self) -> None:
         """Ends every program still running for this source."""
-        self._open.close()
+        for pipe in tuple(self._running):
+            pipe.end()
 
     def _read(self, start: int, stop: int) -> Iterator[NativeFrame]:
         if start == stop:
             return
         shapes = self.format.shapes(*stored_size(picture(self.info)))
         with MediaPipe(self._command(start, stop), deadline_s=self._deadline_s, stall_s=self._stall_s) as pipe:
-            self._open.callback(pipe.end)
-            for index in range(start, stop):
-                planes = tuple(np.empty(shape, self.format.sample) for shape in shapes)
-                if any(pipe.read_into(p.data.cast("B")) != p.nbytes for p in planes):
-                    raise ended_early(pipe, index, len(self.times))
-                yield NativeFrame(index=index, planes=(planes[0], planes[1], planes[2]), pix_fmt=self.format.name)
-            if pipe.read(1):
-                raise Unusable.because(
-                    "frame_count", f"more pictures decode than the {len(self.times)} packets promise"
-                )
-            pipe.finish()
+            self._running.add(pipe)
+            try:
+                for index in range(start, stop):
+                    planes = tuple(np.empty(shape, self.format.sample) for shape in shapes)
+                    if any(pipe.read_into(p.data.cast("B")) != p.nbytes for p in planes):
+                        raise ended_early(pipe, index, len(self.times))
+                    yield NativeFrame(index=index, planes=(planes[0], planes[1], planes[2]), pix_fmt=self.format.name)
+                ended_whole(pipe, len(self.times))
+            finally:
+                self._running.discard(pipe)
 
     def _command(self, start: int, stop: int) -> list[str]:
         video = picture(self.info)
         filters = [] if (start, stop) == (0, len(self.times)) else [f"trim=start_frame={start}:end_frame={stop}"]
         if video.pix_fmt in _RGB_NEAREST:
             filters.append("scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int")
-        return ffmpeg_command(
-            "-noautorotate",
-            *input_args(self.path),
-            *("-map", f"0:{video.index}", "-fps_mode", "passthrough"),
-            *(("-vf", ",".join(filters)) if filters else ()),
-            *("-f", "rawvideo", "-pix_fmt", self.format.name, "pipe:1"),
-        )
+        return raw_pictures_command(self.path, video.index, filters=",".join(filters), pix_fmt=self.format.name)

@@ -43,13 +43,19 @@ def probe_with_times(
     path: Path, *, deadline_s: float = 60, need_video: bool = True
 ) -> tuple[MediaInfo, FrameTimes | None]:
     """Both at the price of one pass; the times are None when there is no picture."""
-    header = read_header(path, deadline_s=deadline_s)
+    return described(path, read_header(path, deadline_s=deadline_s), deadline_s=deadline_s, need_video=need_video)
+
+
+def described(
+    path: Path, header: dict[str, Any], *, deadline_s: float = 60, need_video: bool = True
+) -> tuple[MediaInfo, FrameTimes | None]:
+    """What a header that was read already says, with the frames counted."""
     streams = header["streams"]
     main = _main_video(streams)
     if main is None and need_video:
         raise Unusable.because("no_video", "the file has no moving picture")
     video, times = _video(path, main, deadline_s) if main is not None else (None, None)
-    audio = tuple(_audio(s) for s in streams if s.get("codec_type") == "audio")
+    audio = sounds(header)
     if video is None and not audio:
         raise Unusable.because("not_media", "the file has neither picture nor sound")
     return (
@@ -83,6 +89,11 @@ def read_header(path: Path, *, deadline_s: float) -> dict[str, Any]:
         raise Unusable.because("not_media", "no picture and no sound was found in the file")
     header.setdefault("format", {})
     return header
+
+
+def sounds(header: dict[str, Any]) -> tuple[AudioStream, ...]:
+    """The sound tracks a header names."""
+    return tuple(_audio(s) for s in header["streams"] if s.get("codec_type") == "audio")
 
 
 def bit_depth(pix_fmt: str) -> int:

@@ -37,8 +37,11 @@ def read_speech(
 
     For the sound of a video, `zero_s` is the start of its picture: sound that starts earlier has a negative origin.
     """
-    index = _track(path, stream, deadline_s)
-    start_s = first_sample_s(path, index, deadline_s)
+    header = read_header(path, deadline_s=deadline_s)
+    index = _track(path, header, stream)
+    # A format without a clock starts with its first sample.
+    has_clock = clock_lead_s(header) is None
+    start_s = _first_sample_s(path, index, deadline_s) if has_clock else Fraction(0)
     command = ffmpeg_command(
         *input_args(path),
         *("-map", f"0:{index}", "-af", _resampler(), "-ac", "1", "-ar", str(rate_hz)),
@@ -56,9 +59,19 @@ def read_speech(
     return Speech(samples=samples, rate_hz=rate_hz, origin_s=start_s - zero_s)
 
 
-def _track(path: Path, stream: int | None, deadline_s: float) -> int:
+def clock_lead_s(header: dict[str, Any]) -> Fraction | None:
+    """For a format without a clock: what ffmpeg counts before the first sample heard. None where there is a clock.
+
+    An MP3's priming (25 ms) is dropped but counted, so that by its packets the sound would come late.
+    """
+    if header["format"].get("format_name") not in _CLOCKLESS:
+        return None
+    return Fraction(str(header["format"].get("start_time", 0)))
+
+
+def _track(path: Path, header: dict[str, Any], stream: int | None) -> int:
     """The index of the asked or the default sound track."""
-    tracks = [s for s in read_header(path, deadline_s=deadline_s)["streams"] if s.get("codec_type") == "audio"]
+    tracks = [s for s in header["streams"] if s.get("codec_type") == "audio"]
     tracks = [t for t in tracks if int(t.get("sample_rate", 0)) > 0]
     if not tracks:
         raise Unusable.because("no_audio", "the file has no sound track")
@@ -75,14 +88,12 @@ def _track(path: Path, stream: int | None, deadline_s: float) -> int:
     return stream
 
 
-def first_sample_s(path: Path, index: int, deadline_s: float) -> Fraction:
+def _first_sample_s(path: Path, index: int, deadline_s: float) -> Fraction:
     """When the first sample that is *heard* plays, on the file's own clock.
 
     A header's start time is not it: encoders prime with samples that the decoder drops, and each container says so
     in its own way. The first decoded frame has it right.
     """
-    if clock_lead_s(path, deadline_s) is not None:
-        return Fraction(0)
     command = [ffprobe(), "-v", "error", "-of", "json", "-select_streams", str(index), "-read_intervals", "%+#8"]
     entries = "stream=time_base:frame=best_effort_timestamp"
     found: dict[str, Any] = json.loads(
@@ -92,17 +103,6 @@ def first_sample_s(path: Path, index: int, deadline_s: float) -> Fraction:
     if not stamps:
         raise Unusable.because("unreadable", "no sample of the sound track can be decoded")
     return int(stamps[0]) * Fraction(found["streams"][0]["time_base"])
-
-
-def clock_lead_s(path: Path, deadline_s: float) -> Fraction | None:
-    """For a format without a clock: what ffmpeg counts before the first sample heard. None where there is a clock.
-
-    An MP3's priming (25 ms) is dropped but counted, so that by its packets the sound would come late.
-    """
-    header = read_header(path, deadline_s=deadline_s)["format"]
-    if header.get("format_name") not in _CLOCKLESS:
-        return None
-    return Fraction(str(header.get("start_time", 0)))
 
 
 def _resampler() -> str:

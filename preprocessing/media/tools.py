@@ -10,6 +10,8 @@ import os
 import shutil
 from pathlib import Path
 
+import ffmpeg as ffmpeg_python
+
 from preprocessing.errors import MediaToolError, ToolMissing
 from preprocessing.media.runner import run_media
 
@@ -21,6 +23,7 @@ CONTAINERS = (
     "flac", "mp3", "aac", "ac3", "eac3", "caf", "au", "h264", "hevc", "m4v", "dv", "gxf", "ivf", "nut", "y4m",
     "yuv4mpegpipe", "rm", "amr", "opus",
 )  # fmt: skip
+_GUARD = {"protocol_whitelist": "file,pipe", "format_whitelist": ",".join(CONTAINERS)}
 
 
 def ffmpeg() -> str:
@@ -38,12 +41,24 @@ def ffmpeg_command(*arguments: str) -> list[str]:
     return [ffmpeg(), "-nostdin", "-hide_banner", "-v", "error", *arguments]
 
 
+def raw_pictures_command(path: Path, stream: int, *, filters: str, pix_fmt: str) -> list[str]:
+    """ffmpeg writing every stored picture of a stream to its stdout, none turned, dropped or doubled.
+
+    Compiled by ffmpeg-python, which is used for that alone: the program is run by `runner.py`.
+    """
+    options = {"map": f"0:{stream}", "fps_mode": "passthrough", "format": "rawvideo", "pix_fmt": pix_fmt}
+    if filters:
+        options["vf"] = filters
+    opened = ffmpeg_python.input(file_url(path), noautorotate=None, **_GUARD)
+    return list(opened.output("pipe:1", **options).compile(cmd=ffmpeg_command()))
+
+
 def input_args(path: Path) -> list[str]:
     """The arguments that open a foreign file: only a container, only from disk or a pipe.
 
     The absolute `file:` form makes names with a leading dash, a colon or a percent sign ordinary names.
     """
-    return ["-protocol_whitelist", "file,pipe", "-format_whitelist", ",".join(CONTAINERS), "-i", file_url(path)]
+    return [*(word for name, value in _GUARD.items() for word in (f"-{name}", value)), "-i", file_url(path)]
 
 
 def file_url(path: Path) -> str:

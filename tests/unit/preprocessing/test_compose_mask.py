@@ -39,8 +39,8 @@ class TestEveryWindow:
 def test_the_soft_edge_is_equally_wide_at_every_size() -> None:
     small, large = (paste_mask(WINDOWS["lower_face"], s).weight for s in (128, 512))
     halved = cv2.resize(large, (128, 128), interpolation=cv2.INTER_AREA)
-    assert np.abs(halved - small).max() < 0.2
-    assert np.abs(halved - small).mean() < 0.01
+    assert np.abs(halved - small).max() < 0.25
+    assert np.abs(halved - small).mean() < 0.02
 
 
 def test_a_shared_mask_cannot_be_written_on() -> None:

@@ -39,13 +39,11 @@ def flat(path: Path, *, size: str, matrix: str, full: bool = False, tagged: bool
 @pytest.mark.parametrize(
     ("reader", "size", "matrix", "full", "tagged"),
     [
-        ("ffmpeg", "320x240", "bt601", False, True),
         ("ffmpeg", "320x240", "bt709", False, True),
         ("ffmpeg", "320x240", "bt709", True, True),
         ("ffmpeg", "320x240", "bt601", False, False),
         ("ffmpeg", "1280x720", "bt709", False, False),
         ("ffmpeg", "1280x720", "bt601", False, True),
-        ("decord", "320x240", "bt709", False, True),
         ("decord", "1280x720", "bt709", False, False),
     ],
 )
@@ -88,7 +86,7 @@ def test_frames_may_be_drawn_on(plain: Path) -> None:
     frame.rgb[:] = 0
 
 
-@pytest.mark.parametrize("fps", ["50", "24000/1001", "12"])
+@pytest.mark.parametrize("fps", ["50", "24000/1001"])
 def test_the_training_view_has_its_rate_and_size_whatever_the_source_has(tmp_path: Path, fps: str) -> None:
     path = lavfi.video(tmp_path / "in.mp4", size="320x180", fps=fps)
     view = FfmpegSource.normalised(path, probe(path), fps=25, max_side_px=160)
