@@ -42,8 +42,8 @@ ffmpeg:
 dub: setup  ## dub the sample catalogue; prints where the videos and the report are
 	@$(BIN)/dubwright dub examples/catalogue.csv --out out/sample
 
-test: setup  ## every test but the slow ones
-	@$(BIN)/python -m pytest -q
+test: setup  ## every test but the slow ones, two files at a time
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 slow: setup  ## the slow tests
 	@$(BIN)/python -m pytest -q -m slow

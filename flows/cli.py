@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,8 @@ from typing import Annotated, Any
 
 import typer
 
-from flows.embedded import use_embedded_defaults
+from flows.embedded import prefect_api, use_embedded_defaults
+from flows.settings import settings
 
 app = typer.Typer(
     name="dubwright",
@@ -30,12 +32,15 @@ app = typer.Typer(
 store_app = typer.Typer(help="What is done, rejected and quarantined in a store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 
-Address = Annotated[str, typer.Option(help="where work runs: local (a Ray of our own), auto, ray://HOST:PORT, none")]
+Address = Annotated[
+    str, typer.Option(help="where work runs: local (a Ray of our own), auto (a Ray that is there), none (a plain loop)")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="the last line of stdout is one JSON object")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings; see --dry-run for all of them")]
 Store = Annotated[str, typer.Option(help="folder or URI of the store")]
 
+log = logging.getLogger(__name__)
 EXIT_SYSTEM, EXIT_REQUEST, EXIT_STRICT, EXIT_STOPPED = 1, 2, 4, 130
 
 
@@ -65,14 +70,16 @@ def preprocess(
     address: Address = "local",
 ) -> None:
     """Prepare a dataset from footage."""
-    with answering(as_json, again=f"dubwright preprocess ... --store {store}") as answer:
+    with answering(as_json, resumes=True) as answer:
         from flows import preprocess as flow
 
+        where = checked(address)
         job = settings(flow.PreprocessJob, config, limit=limit)
         if dry_run:
             answer(plan := flow.dry_run(sources, store, job), _lines(plan, without=("config",)))
             return
-        summary = flow.preprocess(sources, store, job, address)
+        with prefect_api():
+            summary = flow.preprocess(sources, store, job, where)
         answer(summary, _lines(summary))
         if strict and (summary["rejected"] or summary["quarantined"]):
             raise typer.Exit(EXIT_STRICT)
@@ -90,16 +97,18 @@ def train(
     address: Address = "local",
 ) -> None:
     """Train a model on a dataset, or go on with a training that was stopped."""
-    with answering(as_json, again=f"dubwright train --store {store} --out {out}") as answer:
+    with answering(as_json, resumes=True) as answer:
         from flows import train as flow
         from model.training.config import recipe
 
+        where = checked(address)
         recipe_ = settings(type(recipe(preset)), config, base=recipe(preset).model_dump())
         if dry_run:
             plan = flow.dry_run(store, str(out), preset, dataset, recipe_)
             answer(plan, _lines(plan, without=("config",)))
             return
-        summary = flow.train(store, str(out), preset, dataset, recipe_, address=address)
+        with prefect_api():
+            summary = flow.train(store, str(out), preset, dataset, recipe_, address=where)
         answer(summary, _lines(summary))
 
 
@@ -115,17 +124,19 @@ def dub(
     address: Address = "local",
 ) -> None:
     """Dub a catalogue. The same command goes on where the last one stopped."""
-    with answering(as_json, again=f"dubwright dub {manifest} --out {out}") as answer:
+    with answering(as_json, resumes=True) as answer:
         from flows.manifest import read_catalogue
 
         # What is wrong in the catalogue itself is said at once, before any engine is imported or started.
         read_catalogue(Path(manifest))
+        where = checked(address)
         from flows import dub as flow
 
         if dry_run:
             answer(plan := flow.dry_run(manifest, out, checkpoint, only), _lines(plan, without=("rows",)))
             return
-        report = flow.dub(manifest, out, checkpoint, only, address=address)
+        with prefect_api():
+            report = flow.dub(manifest, out, checkpoint, only, address=where)
         answer(report, _dubbed(report))
         if any(status.startswith("failed") for status in report["titles"]):
             raise typer.Exit(EXIT_SYSTEM)
@@ -135,7 +146,7 @@ def dub(
 
 @app.command()
 def inspect(
-    target: Annotated[str, typer.Argument(help="a video, store, clip in a store (STORE#KEY), checkpoint or fragment")],
+    target: Annotated[str, typer.Argument(help="a video, store, clip in a store (STORE#KEY) or checkpoint")],
     picture: Annotated[Path | None, typer.Option(help="write a picture of it here (PNG)")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -158,6 +169,18 @@ def store_status(store: Annotated[str, typer.Argument(help="folder or URI")], as
         answer(found, _lines(found))
 
 
+@store_app.command("retry")
+def store_retry(store: Annotated[str, typer.Argument(help="folder or URI")], as_json: AsJson = False) -> None:
+    """Let everything in quarantine be tried again, by the next run that wants it."""
+    with answering(as_json) as answer:
+        from flows.units import release_all
+        from shards.commit import Ledger
+        from shards.store import open_store
+
+        released = release_all(Ledger(open_store(store, create=False)))
+        answer({"released": released}, _lines({"released": released}))
+
+
 @store_app.command("verify")
 def store_verify(store: Annotated[str, typer.Argument(help="folder or URI")], as_json: AsJson = False) -> None:
     """Re-hash every object; names each damaged one and the units to do again."""
@@ -176,59 +199,49 @@ def store_verify(store: Annotated[str, typer.Argument(help="folder or URI")], as
 
 
 @contextmanager
-def answering(as_json: bool, again: str | None = None) -> Iterator[Callable[[dict[str, Any], str], None]]:
+def answering(as_json: bool, resumes: bool = False) -> Iterator[Callable[[dict[str, Any], str], None]]:
     """Sets the engines up, prints the answer, and turns what went wrong into one clear line and an exit code."""
     use_embedded_defaults()
-    logging.basicConfig(level=os.environ.get("DUBWRIGHT_LOG", "WARNING"), format="%(levelname)s %(name)s: %(message)s")
     from shards.errors import DubwrightError, RequestError
 
     def answer(value: dict[str, Any], text: str) -> None:
         print(json.dumps(value, ensure_ascii=False, default=str) if as_json else text, flush=True)
 
     try:
+        _set_up_log(os.environ.get("DUBWRIGHT_LOG", "WARNING"))
         yield answer
     except RequestError as error:
         print(f"dubwright: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_REQUEST) from error
-    except DubwrightError as error:
+    except (DubwrightError, OSError) as error:
+        # OSError: the disk is full, a folder may not be written. Where in the program is of use to us only.
+        log.debug("failed", exc_info=error)
         print(f"dubwright: {type(error).__name__}: {error}", file=sys.stderr)
         raise typer.Exit(EXIT_SYSTEM) from error
     except KeyboardInterrupt:
-        resume = f" Run it again to go on: {again}" if again else ""
+        again = shlex.join(["dubwright", *sys.argv[1:]])
+        resume = f" Run it again to go on: {again}" if resumes else ""
         print(f"\ndubwright: stopped. What was finished is kept.{resume}", file=sys.stderr)
         raise typer.Exit(EXIT_STOPPED) from None
 
 
-def settings(kind: type[Any], file: Path | None, base: dict[str, Any] | None = None, **given: Any) -> Any:
-    """The config of that kind: defaults, then the file, then what the command line says."""
-    import yaml
-    from pydantic import ValidationError
-
+def _set_up_log(level: str) -> None:
     from shards.errors import RequestError
 
-    values = dict(base or {})
-    if file is not None:
-        if not file.is_file():
-            raise RequestError("no such file", field="--config", value=str(file))
-        try:
-            values = _merged(values, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except yaml.YAMLError as error:
-            raise RequestError(f"not YAML: {error}", where=str(file)) from error
-    values |= {name: value for name, value in given.items() if value is not None}
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e.get('input')!r})" for e in error.errors()]
-        raise RequestError("\n  ".join(["these settings cannot be used:", *problems]), where=str(file or "")) from None
+    if (number := logging.getLevelNamesMapping().get(level.upper())) is None:
+        choices = logging.getLevelNamesMapping()
+        raise RequestError("no such level", field="DUBWRIGHT_LOG", value=level, choices=choices)
+    logging.basicConfig(level=number, format="%(levelname)s %(name)s: %(message)s")
 
 
-def _merged(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` wins, level by level."""
-    out = dict(under)
-    for name, value in over.items():
-        both = isinstance(value, dict) and isinstance(out.get(name), dict)
-        out[name] = _merged(out[name], value) if both else value
-    return out
+def checked(address: str) -> str:
+    """The address, or a refusal before any work is done."""
+    from flows.cluster.engine import ADDRESSES
+    from shards.errors import RequestError
+
+    if address not in ADDRESSES:
+        raise RequestError("no such engine", field="--address", value=address, choices=ADDRESSES)
+    return address
 
 
 def _lines(value: dict[str, Any], without: tuple[str, ...] = ()) -> str:

@@ -10,7 +10,7 @@ import functools
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,22 @@ from flows.workers.analyse import AnalyseWorker
 from flows.workers.master import MasterWorker
 from flows.workers.render import RenderWorker
 from preprocessing.errors import Unusable
-from preprocessing.media.probe import probe
+from preprocessing.media.base import MediaInfo
+from preprocessing.media.encode import EncodeConfig, encoding_for
+from preprocessing.media.probe import probe_with_times
+from preprocessing.media.tracks import refuse_unfinishable
 from shards.commit import Ledger, Plan, Unit
 from shards.errors import RequestError
 from shards.fingerprint import file_sha256
+from shards.schema import FrameTimes
 from shards.store import open_store
 
 RECORDS = ".dubwright"
 """Folder of the run's own store, inside the output folder."""
+SECONDS_A_FRAME = 0.5
+"""An item's deadline grows with the longest title: slower than this a frame is no work, it is a hang."""
+MAX_STRIPS = 200
+"""Picture strips in the report, which is one page: with thousands no browser opens it."""
 Factory = Callable[[], Any]
 
 
@@ -62,20 +70,44 @@ def plan_catalogue(manifest: str, checkpoint: str | None, only: list[str] | None
     """Reads the catalogue, probes every input and the checkpoint; refuses what can be known to be wrong."""
     rows = _chosen(read_catalogue(Path(manifest)), only)
     digest = functools.cache(file_sha256)
-    measure = functools.cache(probe)
+    # The rows of a title stand together; the frame times of a whole catalogue would not fit in memory.
+    measure = functools.lru_cache(maxsize=8)(functools.partial(probe_with_times, need_video=False))
     problems: list[str] = []
     titles = []
     for row in rows:
-        try:
-            info = measure(row.video)
-            probe(row.audio, need_video=False)
-        except Unusable as unusable:
-            problems.append(f"{row.title_id}/{row.language}: {unusable}")
-            continue
-        titles.append(Title(row=row, info=info, video_sha256=digest(row.video), audio_sha256=digest(row.audio)))
+        where = f"{row.title_id}/{row.language}"
+        found = [f"{where}, {problem}" for problem in _unfit(row, measure)]
+        problems += found
+        if not found:
+            info, _ = measure(row.video)
+            titles.append(Title(row=row, info=info, video_sha256=digest(row.video), audio_sha256=digest(row.audio)))
     if problems:
         raise RequestError("\n  ".join(["these files cannot be dubbed:", *problems]), where=manifest)
     return Catalogue(path=Path(manifest), titles=tuple(titles), voice=read_voice(checkpoint))
+
+
+def _unfit(row: TitleRow, measure: Callable[[Path], tuple[MediaInfo, FrameTimes | None]]) -> Iterator[str]:
+    """What of the row's files cannot be used, column by column."""
+    try:
+        info, times = measure(row.video)
+        encoding_for(info, EncodeConfig())
+    except Unusable as unusable:
+        yield f"`video`: {unusable} (got {row.video})"
+    else:
+        yield from _unfinishable(row, info, times)
+    try:
+        if not measure(row.audio)[0].audio:
+            yield f"`audio`: no_audio: the file has no sound track (got {row.audio})"
+    except Unusable as unusable:
+        yield f"`audio`: {unusable} (got {row.audio})"
+
+
+def _unfinishable(row: TitleRow, info: MediaInfo, times: FrameTimes | None) -> Iterator[str]:
+    try:
+        if times is not None:
+            refuse_unfinishable(Path(row.output), info, times)
+    except RequestError as error:
+        yield f"`output`: {error.message}; valid endings: {', '.join(error.choices)} (got {row.output!r})"
 
 
 def _chosen(rows: tuple[TitleRow, ...], only: list[str] | None) -> tuple[TitleRow, ...]:
@@ -89,14 +121,19 @@ def _chosen(rows: tuple[TitleRow, ...], only: list[str] | None) -> tuple[TitleRo
 class Stages:
     """Runs the three kinds of unit on one engine, against one store."""
 
-    def __init__(self, ledger: Ledger, engine: Engine, config: EngineConfig, again: str) -> None:
+    def __init__(self, ledger: Ledger, engine: Engine, config: EngineConfig, again: Callable[[Title], str]) -> None:
         self._ledger, self._engine, self._config, self._again = ledger, engine, config, again
 
-    def run(self, stage: str, units: Iterable[Unit], factory: Factory, should_stop: Callable[[], bool]) -> None:
+    def run(
+        self, stage: str, work: Iterable[tuple[Title, Unit]], factory: Factory, should_stop: Callable[[], bool]
+    ) -> None:
         """Works off the units; each distinct one is done once."""
-        plan = Plan.of(stage, {u.unit_id: u for u in units}.values(), {})
+        asked_by = {unit.unit_id: (title, unit) for title, unit in work}
+        plan = Plan.of(stage, [unit for _, unit in asked_by.values()], {})
         if not self._ledger.pending(plan):
             return
+        longest = max(title.num_frames for title, _ in asked_by.values())
+        deadline_s = max(self._config.deadline_s, longest * SECONDS_A_FRAME)
         with Progress(stage) as progress:
             progress.total(len(plan.units))
             work_off(
@@ -104,9 +141,9 @@ class Stages:
                 plan,
                 WorkerSpec(name=stage, factory=factory),
                 engine=self._engine,
-                config=self._config,
+                config=self._config.model_copy(update={"deadline_s": deadline_s}),
                 progress=progress,
-                reproduce=lambda unit: f"{self._again} --address none",
+                reproduce=lambda unit: self._again(asked_by[unit.unit_id][0]),
                 should_stop=should_stop,
             )
 
@@ -119,16 +156,22 @@ def make_titles(catalogue: Catalogue, out: str, config: EngineConfig, address: s
         return
     uri, voice = records.ledger.store.uri, catalogue.voice
     analysis = analysis_config(voice).model_dump(mode="json")
-    again = f"dubwright dub {shlex.quote(str(catalogue.path))} --out {shlex.quote(out)}"
     with stop_on_interrupt() as should_stop, open_engine(address) as engine:
-        stages = Stages(records.ledger, engine, config, again)
-        analyses = [records.analysis(title) for title in catalogue.pictures]
+        stages = Stages(records.ledger, engine, config, functools.partial(_reproduce, catalogue))
+        analyses = [(title, records.analysis(title)) for title in catalogue.pictures]
         stages.run("analyse", analyses, functools.partial(AnalyseWorker, uri, analysis), should_stop)
-        renders = [unit for title in catalogue.titles for unit in records.renders(title)]
+        renders = [(title, unit) for title in catalogue.titles for unit in records.renders(title)]
         stages.run("render", renders, functools.partial(RenderWorker, uri, voice.checkpoint), should_stop)
-        masters = [unit for title in catalogue.titles if (unit := records.master(title)) is not None]
+        masters = [(title, unit) for title in catalogue.titles if (unit := records.master(title)) is not None]
         mastering = functools.partial(MasterWorker, uri, str(Path(out).resolve()))
         stages.run("master", masters, mastering, should_stop)
+
+
+def _reproduce(catalogue: Catalogue, title: Title) -> str:
+    """A command that does the title's work anew: in a folder of its own, since what was given up is not tried again."""
+    named = {"--only": title.row.title_id, "--checkpoint": catalogue.voice.checkpoint}
+    options = " ".join(f"{name} {shlex.quote(value)}" for name, value in named.items())
+    return f'dubwright dub {shlex.quote(str(catalogue.path.resolve()))} {options} --out "$(mktemp -d)" --address none'
 
 
 @task(cache_policy=NO_CACHE)
@@ -136,7 +179,8 @@ def report_titles(catalogue: Catalogue, out: str, current: frozenset[str], secon
     """Writes report.html and report.json, from the records alone."""
     records = Records(Ledger(open_store(Path(out, RECORDS), create=False)), catalogue.voice, Path(out))
     rows = [records.row(title, up_to_date=title.row.output in current) for title in catalogue.titles]
-    strips = {title.row.output: strip for title in catalogue.titles if (strip := records.strip(title)) is not None}
+    pictured = catalogue.titles[:MAX_STRIPS]
+    strips = {title.row.output: strip for title in pictured if (strip := records.strip(title)) is not None}
     report = {
         "catalogue": catalogue.path.name,
         "model": catalogue.voice.description,
@@ -161,22 +205,51 @@ def dub(
     """Dubs a catalogue; returns what became of each row."""
     begun = time.monotonic()
     catalogue = plan_catalogue(manifest, checkpoint, only)
+    check_out(catalogue, out)
     records = Records(Ledger(open_store(Path(out, RECORDS))), catalogue.voice, Path(out))
     current = frozenset(t.row.output for t in catalogue.titles if records.is_current(t))
     make_titles(catalogue, out, engine or EngineConfig(), address)
     return report_titles(catalogue, out, current, time.monotonic() - begun)
 
 
+def check_out(catalogue: Catalogue, out: str) -> None:
+    """Refuses a place where the finished titles cannot be put, or would take the place of what they are made from."""
+    if "://" in out:
+        raise RequestError("titles are finished in a local folder so far", field="--out", value=out)
+    if Path(out).exists() and not Path(out).is_dir():
+        raise RequestError("is a file; a folder is needed", field="--out", value=out)
+    inputs = {path.resolve() for title in catalogue.titles for path in (title.row.video, title.row.audio)}
+    for title in catalogue.titles:
+        target = Path(out, title.row.output)
+        if target.resolve() in inputs:
+            raise RequestError("this would overwrite a source; give another folder", field="--out", value=str(target))
+        if target.is_dir():
+            raise RequestError("there is a folder of that name already", field="output", value=str(target))
+
+
 def dry_run(manifest: str, out: str, checkpoint: str | None, only: list[str] | None) -> dict[str, Any]:
     """The plan as one object: every input probed, nothing written."""
     catalogue = plan_catalogue.fn(manifest, checkpoint, only)
+    check_out(catalogue, out)
     titles = catalogue.titles
-    plan: dict[str, Any] = {
+    store = Path(out, RECORDS)
+    records = Records(Ledger(open_store(store, create=False)), catalogue.voice, Path(out)) if store.is_dir() else None
+    # Before the pictures are analysed nobody knows where the faces are: then it is the least it can be.
+    analysed = records is not None and all(records.analysed(title) is not None for title in titles)
+    rendered = (
+        len({unit.unit_id for title in titles for unit in records.renders(title)}) + len(titles)
+        if records is not None and analysed
+        else sum(title.least_units for title in titles)
+    )
+    return {
         "titles": len({title.row.title_id for title in titles}),
         "outputs": len(titles),
         "frames": sum(title.num_frames for title in titles),
         "model": catalogue.voice.description,
         "out": out,
+        "up_to_date": 0 if records is None else sum(records.is_current(title) for title in titles),
+        "units_exact": analysed,
+        "units": len(catalogue.pictures) + rendered,
         "rows": [
             {
                 "title_id": title.row.title_id,
@@ -188,16 +261,3 @@ def dry_run(manifest: str, out: str, checkpoint: str | None, only: list[str] | N
             for title in titles
         ],
     }
-    store = Path(out, RECORDS)
-    records = Records(Ledger(open_store(store, create=False)), catalogue.voice, Path(out)) if store.is_dir() else None
-    analysed = records is not None and all(records.analysed(title) is not None for title in titles)
-    plan["up_to_date"] = 0 if records is None else sum(records.is_current(title) for title in titles)
-    # Before the pictures are analysed nobody knows where the faces are: then it is the least it can be.
-    plan["units_exact"] = analysed
-    rendered = (
-        sum(len(records.renders(title)) + 1 for title in titles)
-        if records is not None and analysed
-        else sum(title.least_units for title in titles)
-    )
-    plan["units"] = len(catalogue.pictures) + rendered
-    return plan

@@ -25,7 +25,8 @@ _COLOURS = {"pose": (90, 200, 250), "jaw": (250, 200, 60), "lips": (250, 80, 120
 
 def inspect(target: str, picture: Path | None) -> dict[str, Any]:
     """The facts as plain values; writes `picture` where one was asked for and there is something to see."""
-    place, _, key = target.partition("#")
+    # A file's own name may hold the sign as well.
+    place, _, key = (target, "", "") if Path(target).is_file() else target.partition("#")
     if key:
         return _clip(place, key, picture)
     if "://" in place or Path(place, LAYOUT_PATH).is_file():

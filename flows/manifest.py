@@ -9,13 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from preprocessing.media.tracks import container_for
 from shards.errors import RequestError, nearest
 
 REQUIRED = ("title_id", "video", "audio", "language", "output")
@@ -26,6 +30,12 @@ QUALITY_STEPS = {"draft": 2, "standard": 4, "final": 10}
 # BCP-47: a language, then any subtags. Which languages exist is not ours to say.
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 _TITLE = re.compile(r"[^/\\\x00-\x1f]{1,120}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MAX_NAME_BYTES = 200
+"""Of a part of an output's path; file systems take 255, and the files it is made from add to the name."""
+MAX_SHOWN = 20
+"""Problems listed in the message."""
+_HEAD_BYTES = 4096
 
 
 class TitleRow(BaseModel):
@@ -39,7 +49,7 @@ class TitleRow(BaseModel):
     language: str = Field(description="BCP-47, e.g. es or pt-BR")
     output: str = Field(description="file name of the result, relative to --out")
     quality: Literal["draft", "standard", "final"] = "standard"
-    seed: int = Field(0, ge=0, description="of the noise; the same seed gives the same picture")
+    seed: int = Field(0, ge=0, lt=2**63, description="of the noise; the same seed gives the same picture")
     meta: dict[str, str] = Field(default_factory=dict, description="free `meta.*` columns, passed to the report")
 
     @property
@@ -52,7 +62,8 @@ class CatalogueError(RequestError):
 
     def __init__(self, path: Path, problems: list[str]) -> None:
         self.problems = problems
-        shown = problems[:20] + ([f"... and {len(problems) - 20} more"] if len(problems) > 20 else [])
+        more = len(problems) - MAX_SHOWN
+        shown = problems[:MAX_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
         super().__init__("\n  ".join(["the catalogue cannot be used:", *shown]), where=str(path))
 
 
@@ -78,16 +89,30 @@ def read_catalogue(path: Path) -> tuple[TitleRow, ...]:
 
 def _records(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(row number as an editor shows it, column -> value)."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"is not a text file in UTF-8 ({error.reason})", where=str(path)) from None
+    text = _text(path)
     if path.suffix.lower() in {".jsonl", ".ndjson"}:
-        for number, line in enumerate(text.splitlines(), start=1):
+        # Not `splitlines`: JSON may hold what Unicode calls a line separator.
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 yield from _json_record(number, line, problems)
         return
-    yield from _csv_records(text, problems)
+    try:
+        yield from _csv_records(text, problems)
+    except csv.Error as error:
+        problems.append(f"not CSV from here on: {error}; is a quote not closed?")
+
+
+def _text(path: Path) -> str:
+    """The whole file; a look at its beginning keeps a film that was given by mistake out of memory."""
+    with path.open("rb") as stream:
+        if b"\0" in stream.read(_HEAD_BYTES):
+            raise RequestError("is not a text file; a catalogue is CSV or JSON Lines in UTF-8", where=str(path))
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"is not a text file in UTF-8 ({error.reason} at byte {error.start})", where=str(path)
+        ) from None
 
 
 def _json_record(number: int, line: str, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -103,27 +128,42 @@ def _json_record(number: int, line: str, problems: list[str]) -> Iterator[tuple[
 
 
 def _csv_records(text: str, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    header = text.splitlines()[0] if text.strip() else ""
+    header = text.partition("\n")[0]
     # Excel writes semicolons or tabs where the comma is the decimal sign.
     delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, restkey="", skipinitialspace=True)
-    columns = [(name or "").strip() for name in reader.fieldnames or []]
-    missing = [name for name in REQUIRED if name not in columns]
-    unknown = [name for name in columns if name not in COLUMNS and not name.startswith("meta.")]
-    for name in unknown:
-        near = nearest(name, missing) or nearest(name, COLUMNS)
-        hint = f"; did you mean `{near}`?" if near else ""
-        problems.append(f"row 1: unknown column `{name}`{hint} Valid: {', '.join(COLUMNS)}, meta.*")
-    problems += [f"row 1: the column `{name}` is missing" for name in missing]
-    if unknown or missing:
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
+    columns = [name.strip() for name in next(reader, [])]
+    if not _readable_header(columns, problems):
         return
-    reader.fieldnames = columns
-    for record in reader:
-        if any((value or "") for key, value in record.items() if key):
-            if "" in record:
-                problems.append(f"row {reader.line_num}: has more cells than the header; quote values that hold commas")
-                continue
-            yield reader.line_num, {k: (v or "").strip() for k, v in record.items()}
+    for cells in reader:
+        values = [cell.strip() for cell in cells]
+        pairs = list(zip_longest(columns, values, fillvalue=""))
+        # Excel ends rows with empty cells for as far as anything was ever typed.
+        if any(value for name, value in pairs if not name):
+            problems.append(f"row {reader.line_num}: has more cells than the header; quote values that hold commas")
+        elif any(values):
+            yield reader.line_num, {name: value for name, value in pairs if _is_known(name)}
+
+
+def _readable_header(columns: list[str], problems: list[str]) -> bool:
+    """Names what is wrong with the first row; False when the rows below cannot be read by it."""
+    if not any(columns):
+        problems.append(f"row 1: has no column names; the columns are {', '.join(REQUIRED)}")
+        return False
+    missing = [name for name in REQUIRED if name not in columns]
+    for name in columns:
+        if name and not _is_known(name):
+            near = nearest(name, missing) or nearest(name, COLUMNS)
+            hint = f"; did you mean `{near}`?" if near else "."
+            problems.append(f"row 1: unknown column `{name}`{hint} Valid: {', '.join(COLUMNS)}, meta.*")
+    problems += [f"row 1: the column `{name}` is missing" for name in missing]
+    twice = [name for name, count in Counter(columns).items() if name and count > 1]
+    problems += [f"row 1: the column `{name}` is there more than once" for name in twice]
+    return not missing and not twice
+
+
+def _is_known(name: str) -> bool:
+    return name in COLUMNS or name.startswith("meta.")
 
 
 def _row(number: int, record: dict[str, Any], base: Path, problems: list[str]) -> TitleRow | None:
@@ -145,36 +185,64 @@ def _row(number: int, record: dict[str, Any], base: Path, problems: list[str]) -
             problems.append(f"row {number}, `{column}`: {item['msg']} (got {item.get('input')!r})")
         return None
     row = row.model_copy(update={"video": base / row.video, "audio": base / row.audio})
-    problems += [f"row {number}, {text}" for text in _row_problems(row)]
+    # A suggestion looks through a folder: once the list is long enough, no more of them.
+    problems += [f"row {number}, {text}" for text in _row_problems(row, suggest=len(problems) < MAX_SHOWN)]
     return row if len(problems) == before else None
 
 
-def _row_problems(row: TitleRow) -> Iterator[str]:
+def _row_problems(row: TitleRow, *, suggest: bool) -> Iterator[str]:
     if not _TITLE.fullmatch(row.title_id):
         yield f"`title_id`: at most 120 characters without slashes (got {row.title_id!r})"
     if not _LANGUAGE.fullmatch(row.language):
         yield f"`language`: not a BCP-47 tag such as es, pt-BR or zh-Hant (got {row.language!r})"
     for column, path in (("video", row.video), ("audio", row.audio)):
-        if path.is_dir():
-            yield f"`{column}`: is a directory, a file is needed (got {path})"
-        elif not path.exists():
-            near = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else None
-            yield f"`{column}`: no such file (got {path})" + (f"; did you mean {near!r}?" if near else "")
-        elif path.stat().st_size == 0:
-            yield f"`{column}`: the file is empty (got {path})"
-    output = PurePosixPath(row.output)
-    if output.is_absolute() or ".." in output.parts or "\\" in row.output or not output.suffix:
-        yield f"`output`: a file name with a suffix, inside --out (got {row.output!r})"
-    elif output.parts[0].startswith("."):
-        yield f"`output`: names that begin with a dot are kept for the run's own records (got {row.output!r})"
+        try:
+            problem = _file_problem(path, suggest=suggest)
+        except OSError as error:
+            problem = f"cannot be looked at: {error.strerror} (got {str(path)[:200]})"
+        if problem:
+            yield f"`{column}`: {problem}"
+    if problem := _output_problem(row.output):
+        yield f"`output`: {problem} (got {row.output[:200]!r})"
+
+
+def _file_problem(path: Path, *, suggest: bool) -> str | None:
+    if path.is_dir():
+        return f"is a directory, a file is needed (got {path})"
+    if not path.exists():
+        near = nearest(path.name, os.listdir(path.parent)) if suggest and path.parent.is_dir() else None
+        return f"no such file (got {path})" + (f"; did you mean {near!r}?" if near else "")
+    if path.stat().st_size == 0:
+        return f"the file is empty (got {path})"
+    return None if os.access(path, os.R_OK) else f"this program may not read it (got {path})"
+
+
+def _output_problem(output: str) -> str | None:
+    path = PurePosixPath(output)
+    if path.is_absolute() or ".." in path.parts or "\\" in output or not path.suffix or _CONTROL.search(output):
+        return "a file name with a suffix, inside --out"
+    if path.parts[0].startswith("."):
+        return "names that begin with a dot are kept for the run's own records"
+    if max(len(part.encode()) for part in path.parts) > MAX_NAME_BYTES:
+        return f"a name of at most {MAX_NAME_BYTES} bytes"
+    try:
+        container_for(Path(output))
+    except RequestError as error:
+        return f"{error.message}; valid endings: {', '.join(error.choices)}"
+    return None
 
 
 def _clashes(rows: list[tuple[int, TitleRow]]) -> list[str]:
-    """Rows that contradict each other."""
+    """Rows that contradict each other; two names are one where a file system may not tell capitals apart."""
     problems: list[str] = []
-    outputs: dict[str, int] = {}
+    outputs: dict[PurePosixPath, int] = {}
     for number, row in rows:
-        first = outputs.setdefault(row.output.casefold(), number)
+        first = outputs.setdefault(PurePosixPath(row.output.casefold()), number)
         if first != number:
             problems.append(f"row {number}, `output`: row {first} writes the same file (got {row.output!r})")
-    return problems
+    return problems + [
+        f"row {number}, `output`: row {outputs[folder]} writes a file where this needs a folder"
+        for path, number in outputs.items()
+        for folder in path.parents
+        if folder in outputs
+    ]

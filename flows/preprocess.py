@@ -6,6 +6,7 @@ Running the same command again does only what is missing; a threshold that moved
 from __future__ import annotations
 
 import functools
+import itertools
 import shlex
 import time
 from collections import Counter
@@ -36,6 +37,9 @@ from shards.pack import PackConfig, finalize
 from shards.schema import Rejection
 from shards.store import open_store
 
+GIVEN_UP_SHOWN = 10
+"""Sources in quarantine that the summary names."""
+
 
 class PreprocessJob(BaseModel):
     """Everything a preprocessing run depends on besides the footage."""
@@ -51,7 +55,7 @@ class PreprocessJob(BaseModel):
 @task(cache_policy=NO_CACHE)
 def plan_sources(sources: list[str], job: PreprocessJob) -> Plan:
     """One unit a distinct content; copies of a file are one source."""
-    found = find_sources(sources)[: job.limit]
+    found = find_sources(sources, job.limit)
     return Plan.of("extract", [_unit(source, job.clips) for source in found], job.clips.measured())
 
 
@@ -95,14 +99,14 @@ def extract_clips(plan: Plan, store: str, job: PreprocessJob, address: str) -> N
             engine=engine,
             config=job.engine,
             progress=progress,
-            reproduce=lambda unit: _reproduce(unit, store),
+            reproduce=_reproduce,
             should_stop=should_stop,
         )
 
 
-def _reproduce(unit: Unit, store: str) -> str:
-    path = shlex.quote(unit.payload["path"])
-    return f"dubwright preprocess {path} --store {shlex.quote(store)} --address none"
+def _reproduce(unit: Unit) -> str:
+    """In a store of its own: what was given up is not tried again in the same one."""
+    return f'dubwright preprocess {shlex.quote(unit.payload["path"])} --store "$(mktemp -d)" --address none'
 
 
 @task(cache_policy=NO_CACHE)
@@ -151,16 +155,25 @@ def summary(plan: Plan, store: str, job: PreprocessJob, dataset: DatasetInfo | N
         "quarantined": account.quarantined,
         "clips": clips,
         "rejections": dict(sorted(reasons.items())),
+        "given_up": _given_up(ledger, plan) if account.quarantined else {},
         "dataset": dataset.hash if dataset else None,
         "store": store,
     }
+
+
+def _given_up(ledger: Ledger, plan: Plan) -> dict[str, str]:
+    """Source -> why it was given up and what shows it, for the first few."""
+    found = ((unit, ledger.quarantined(unit.unit_id)) for unit in plan.units)
+    told = ((unit.payload["name"], f"{q.error_class}: {q.message}; to see it: {q.reproduce}") for unit, q in found if q)
+    return dict(itertools.islice(told, GIVEN_UP_SHOWN))
 
 
 def dry_run(sources: list[str], store: str, job: PreprocessJob) -> dict[str, Any]:
     """The plan, without doing it: what would be read and what is done already."""
     plan = plan_sources.fn(sources, job)
     done = 0
-    if Path(store).exists() or "://" in store:
+    place = Path(store)
+    if "://" in store or place.is_file() or (place.is_dir() and any(place.iterdir())):
         ledger = Ledger(open_store(store, create=False))
         done = len(plan.units) - len(ledger.pending(plan))
     seconds = Fraction(0)

@@ -19,13 +19,15 @@ import numpy as np
 from flows.manifest import TitleRow
 from flows.version import stage_version
 from flows.workers.fragments import clip_address
-from preprocessing.config import ClipConfig, CropConfig, PreprocessConfig
+from preprocessing.config import ClipConfig, CropConfig, FaceConfig, PreprocessConfig
 from preprocessing.media.base import MediaInfo
 from shards.commit import Receipt, Unit
 from shards.fingerprint import fingerprint
 
 MAX_UNIT_FRAMES = 250
 """The longest stretch rendered, retried and resumed as one."""
+BACKENDS = {"mediapipe131": "mediapipe", "ibug68": "face-alignment"}
+"""Who finds the landmarks that a checkpoint was trained on."""
 MAX_REFERENCE_CLIPS = 8
 """How many stretches of a person are looked through for references, spread evenly over the title."""
 
@@ -65,6 +67,7 @@ class Voice:
 def analysis_config(voice: Voice) -> PreprocessConfig:
     """Preprocessing as dubbing wants it: every frame at its own time, nothing left out for being short or silent."""
     return PreprocessConfig(
+        faces=FaceConfig(backend=BACKENDS[voice.topology]),
         crop=CropConfig(size_px=voice.crop_px, window=voice.window),
         clip=ClipConfig(max_frames=MAX_UNIT_FRAMES, min_frames=1, jpeg_quality=98),
         on_missing_speech="keep",
@@ -111,6 +114,7 @@ def _render_unit(
             "reference_clips": references,
             "zero_s": zero_s,
             "audio": str(row.audio.resolve()),
+            "audio_sha256": title.audio_sha256,
             "seed": row.seed,
             "steps": row.steps,
         },
@@ -125,8 +129,12 @@ def spread(clips: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     return [clips[i] for i in picks]
 
 
-def master_unit(title: Title, renders: Sequence[Receipt]) -> Unit:
-    """The finished file: this picture, these rendered stretches, this speech."""
+def master_unit(title: Title, renders: Sequence[Receipt], edition: int = 0) -> Unit:
+    """The finished file: this picture, these rendered stretches, this speech.
+
+    A commit holds for ever and the file it made does not: one that was deleted or changed is made again as a unit of
+    its own, the next edition.
+    """
     row = title.row
     stretches = [
         {
@@ -138,12 +146,14 @@ def master_unit(title: Title, renders: Sequence[Receipt]) -> Unit:
     ]
     made_from = {"video": title.video_sha256, "audio": title.audio_sha256, "stretches": stretches}
     return Unit(
-        unit_id=fingerprint(stage_version("master"), made_from, row.language, row.output),
+        unit_id=fingerprint(stage_version("master"), made_from, row.language, row.output, edition),
         stage="master",
         payload={
             "title_id": row.title_id,
             "video": str(row.video.resolve()),
+            "video_sha256": title.video_sha256,
             "audio": str(row.audio.resolve()),
+            "audio_sha256": title.audio_sha256,
             "language": row.language,
             "output": row.output,
             "stretches": stretches,

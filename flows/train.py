@@ -49,6 +49,12 @@ def plan_training(store: str, dataset: str | None, config: TrainConfig) -> Datas
     return opened
 
 
+def check_out(out: str) -> None:
+    """Refuses a place where no checkpoint can be put, before the dataset is even looked at."""
+    if Path(out).exists() and not Path(out).is_dir():
+        raise RequestError("is a file; a folder is needed", field="--out", value=out)
+
+
 def check_fits(dataset: Dataset, model: ModelConfig) -> None:
     """The first clip speaks for all: crop, window, landmarks and features must be what the model is built for."""
     model.condition.check_sample(dataset.read(dataset.keys("train")[0]))
@@ -59,7 +65,8 @@ def train_model(job: TrainJob, engine_config: EngineConfig, address: str) -> Tra
     """Runs the job on one worker and shows how far it is."""
     results: list[TrainResult] = []
     failures: list[Failure] = []
-    spec = WorkerSpec(name="train", factory=TrainWorker, cpus=1.0)
+    gpus = 1.0 if TrainConfig.model_validate(job.config).device.startswith("cuda") else 0.0
+    spec = WorkerSpec(name="train", factory=TrainWorker, cpus=1.0, gpus=gpus)
     config = engine_config.model_copy(update={"max_workers": 1, "max_attempts": ATTEMPTS, "deadline_s": A_WEEK_S})
     with stop_on_interrupt() as should_stop, open_engine(address) as engine, _watched(job):
         summary = run(
@@ -73,10 +80,11 @@ def train_model(job: TrainJob, engine_config: EngineConfig, address: str) -> Tra
             on_failed=lambda item, failure: failures.append(failure),
             should_stop=should_stop,
         )
-    if summary.stopped:
-        raise Stopped
     if failures:
         raise _error(failures[0])
+    # In this very process the training loop hears Ctrl-C itself, saves and returns.
+    if summary.stopped or not results[0].finished:
+        raise Stopped
     return results[0]
 
 
@@ -92,7 +100,9 @@ def _watched(job: TrainJob) -> Iterator[None]:
     total = sum(TrainConfig.model_validate(job.config).stage(name).steps for name in STAGES)
     with Progress("train") as progress:
         progress.total(total)
-        watcher = threading.Thread(target=_follow, args=(Path(job.out, METRICS), progress, over), daemon=True)
+        metrics = Path(job.out, METRICS)
+        before = metrics.stat().st_size if metrics.exists() else 0
+        watcher = threading.Thread(target=_follow, args=(metrics, before, progress, over), daemon=True)
         watcher.start()
         try:
             yield
@@ -101,22 +111,20 @@ def _watched(job: TrainJob) -> Iterator[None]:
             watcher.join(timeout=5)
 
 
-def _follow(path: Path, progress: Progress, over: threading.Event) -> None:
-    told = 0
-    offset = path.stat().st_size if path.exists() else 0
-    while not over.wait(0.5) or told == 0:
-        if path.exists():
-            with path.open("rb") as stream:
-                stream.seek(offset)
-                lines = stream.read().splitlines(keepends=True)
-            for line in lines:
-                if line.endswith(b"\n"):
-                    offset += len(line)
-                    step = json.loads(line)
-                    progress.advance(step["stage"])
-                    told += 1
-        if over.is_set():
-            return
+def _follow(path: Path, offset: int, progress: Progress, over: threading.Event) -> None:
+    """Books each whole line from byte `offset` on, until it is over; what was written last is read as well."""
+    is_over = False
+    while not is_over:
+        is_over = over.wait(0.5)
+        if not path.exists():
+            continue
+        with path.open("rb") as stream:
+            stream.seek(offset)
+            lines = stream.read().splitlines(keepends=True)
+        for line in lines:
+            if line.endswith(b"\n"):
+                offset += len(line)
+                progress.advance(json.loads(line)["stage"])
 
 
 @flow(name="train", validate_parameters=True)
@@ -132,6 +140,7 @@ def train(
     """Trains every stage, or goes on with what is in `out`."""
     begun = time.monotonic()
     config = config or recipe(preset)
+    check_out(out)
     opened = plan_training(store, dataset, config)
     job = TrainJob(
         store=opened.store.uri,
@@ -153,6 +162,7 @@ def train(
 def dry_run(store: str, out: str, preset: str, dataset: str | None, config: TrainConfig | None) -> dict[str, Any]:
     """What would be trained on what, without training."""
     config = config or recipe(preset)
+    check_out(out)
     opened = plan_training.fn(store, dataset, config)
     return {
         "preset": config.model.name,

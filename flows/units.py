@@ -12,19 +12,16 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 from types import FrameType
 
 from flows.cluster.config import EngineConfig
 from flows.cluster.driver import RunSummary, run
 from flows.cluster.engine import Engine
-from flows.cluster.failures import Failure, FailureKind
-from flows.cluster.progress import Progress
+from flows.cluster.failures import Failure
+from flows.cluster.progress import BEFORE, Progress
 from flows.cluster.work import WorkerSpec
 from shards.commit import Ledger, Plan, Quarantine, Receipt, Unit
-from shards.schema import Rejection
-
-REJECT = frozenset({FailureKind.INPUT})
-"""Failures that say the footage is at fault: a rejected unit, not a quarantined one."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -47,7 +44,7 @@ def work_off(
     owner = f"{socket.gethostname()}:{os.getpid()}"
     pending = ledger.pending(plan)
     if len(pending) < len(plan.units):
-        progress.advance("done before", len(plan.units) - len(pending))
+        progress.advance(BEFORE, len(plan.units) - len(pending))
 
     def started(unit: Unit, attempt: int) -> None:
         ledger.begin(unit, owner)
@@ -56,10 +53,11 @@ def work_off(
         progress.advance("kept" if receipt.is_kept else "rejected")
 
     def failed(unit: Unit, failure: Failure) -> None:
-        if failure.kind in REJECT:
-            rejection = failure.rejection or Rejection(code=failure.error_class, detail=failure.message)
-            ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,)))
-            progress.advance("rejected")
+        # Only footage that was looked at is rejected, for good. A request that cannot be met (an encoder that is not
+        # installed, a file that is gone) says nothing of the footage: somebody can mend it.
+        if failure.rejection is not None:
+            receipt = ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(failure.rejection,)))
+            done(unit, receipt)
             return
         ledger.quarantine(
             Quarantine(
@@ -87,6 +85,12 @@ def work_off(
     if summary.stopped:
         raise Stopped
     return summary
+
+
+def release_all(ledger: Ledger) -> list[str]:
+    """Lets every unit in quarantine be tried again; their ids."""
+    given_up = [PurePosixPath(path).stem for path in ledger.store.list("quarantine/")]
+    return [unit_id for unit_id in given_up if ledger.release(unit_id)]
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -30,7 +31,10 @@ def render(report: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all: a reader never sees half a page."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    """Whole or not at all: a reader never sees half a page, and two runs at once do not share a part."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -42,9 +42,10 @@ def picture_strip(source: FrameSource, result: FrameSource, opacity: F64) -> Str
 
 
 def moments(opacity: F64) -> list[int]:
-    """Frame numbers, spread evenly."""
-    rendered = np.flatnonzero(opacity >= 1.0)
-    pool = rendered if len(rendered) else np.arange(len(opacity))
+    """Frame numbers, spread evenly; where the new mouth is whole, if it is anywhere."""
+    # The fade never reaches 1 in a stretch that is shorter than it takes to come and go.
+    rendered = np.flatnonzero(opacity >= min(1.0, opacity.max(initial=0.0)))
+    pool = rendered if opacity.any() else np.arange(len(opacity))
     picks = np.linspace(0, len(pool) - 1, min(STRIP_FRAMES, len(pool))).round().astype(int)
     return [int(pool[i]) for i in np.unique(picks)]
 
@@ -52,14 +53,16 @@ def moments(opacity: F64) -> list[int]:
 def psnr_outside(source: U8, result: U8) -> float:
     """dB over the half of the picture's 16 px blocks that differ least; a block of the mouth is never among them."""
     error = np.square(source.astype(np.float32) - result.astype(np.float32)).mean(axis=2)
-    height, width = (side - side % 16 for side in error.shape)
-    blocks = error[:height, :width].reshape(height // 16, 16, width // 16, 16).mean(axis=(1, 3))
+    block = min(16, *error.shape)
+    height, width = (side - side % block for side in error.shape)
+    blocks = error[:height, :width].reshape(height // block, block, width // block, block).mean(axis=(1, 3))
     calm = np.sort(blocks.ravel())[: max(1, blocks.size // 2)]
     return float(10 * np.log10(255.0**2 / max(float(calm.mean()), 1e-6)))
 
 
 def _frame(source: FrameSource, index: int) -> U8:
-    return next(source.frames(index, index + 1)).rgb
+    (frame,) = source.frames(index, index + 1)
+    return frame.rgb
 
 
 def _small(rgb: U8) -> U8:

@@ -5,18 +5,22 @@ The crops are kept as ordinary clips, so rendering a language reads no video at 
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.workers.fragments import extract, original_speech
+from flows.workers.fragments import extract, need_planned, original_speech
 from preprocessing.analysis import encode_analysis
 from preprocessing.clip import ClipTools
 from preprocessing.config import PreprocessConfig
+from preprocessing.errors import Unusable
+from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
 from shards.commit import Ledger, Receipt, Unit
 from shards.fingerprint import plain
+from shards.schema import Rejection, Speech
 from shards.store import open_store
 
 ANALYSIS_SUFFIX = ".analysis"
@@ -37,13 +41,15 @@ class AnalyseWorker:
     def process(self, item: Unit) -> Receipt:
         """Commits (fragment of clips if any face was found, analysis); the picture itself is never refused here."""
         path = Path(item.payload["video"])
+        need_planned(path, item.payload["video_sha256"])
         info = probe(path)
         source = FfmpegSource(path, info)
         with tempfile.TemporaryDirectory(prefix="dubwright-analyse-") as scratch:
             try:
+                speech, unheard = self._sound(path, info, source)
                 extracted = extract(
                     source,
-                    original_speech(path, info, source, self._config.media.audio_rate_hz),
+                    speech,
                     self._tools,
                     self._config,
                     source_sha256=item.payload["video_sha256"],
@@ -64,7 +70,7 @@ class AnalyseWorker:
                 stage=item.stage,
                 objects=tuple(objects),
                 samples=extracted.fragment.entries if extracted.fragment else (),
-                rejections=extracted.rejections,
+                rejections=(*unheard, *extracted.rejections),
                 details={
                     "frames": len(extracted.analysis.times),
                     "shots": len(extracted.analysis.shots),
@@ -76,3 +82,10 @@ class AnalyseWorker:
 
     def close(self) -> None:
         self._tools.close()
+
+    def _sound(self, path: Path, info: MediaInfo, source: FrameSource) -> tuple[Speech | None, list[Rejection]]:
+        """The title's own sound, which is only measured: one that cannot be read does not keep it from being dubbed."""
+        try:
+            return original_speech(path, info, source, self._config.media.audio_rate_hz), []
+        except Unusable as unusable:
+            return None, [dataclasses.replace(unusable.rejection, code="own_sound")]

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flows.workers.fragments import Extracted, extract, original_speech
+from flows.workers.fragments import Extracted, extract, need_planned, original_speech
 from preprocessing.clip import ClipTools
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import Unusable
@@ -47,8 +47,7 @@ class ExtractWorker:
     def _extract(self, unit: Unit, out: Path) -> Extracted:
         payload = unit.payload
         path, media = Path(payload["path"]), self._config.media
-        if not path.is_file() or path.stat().st_size != payload["size_bytes"]:
-            raise Unusable.because("changed", f"{path.name} changed after it was planned; plan again")
+        need_planned(path, payload["sha256"])
         info = probe(path)
         source = FfmpegSource.normalised(path, info, fps=media.fps, max_side_px=media.max_side_px)
         try:

@@ -18,10 +18,24 @@ from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.speech import read_speech
 from shards.codec import decode_clip
 from shards.commit import Receipt, SampleEntry
+from shards.errors import DubwrightError
+from shards.fingerprint import file_sha256
 from shards.schema import ClipSample, Rejection, Speech
 from shards.store import Store
 from shards.tar import run_members
 from shards.writer import Fragment, FragmentWriter
+
+
+class SourceChanged(DubwrightError):
+    """A file is gone or another than was planned. Nothing is committed: the unit's content was never looked at."""
+
+
+def need_planned(path: Path, sha256: str) -> None:
+    """Refuses a file that is not, byte for byte, the one the unit was planned for."""
+    if not path.is_file():
+        raise SourceChanged(f"{path} is not there any more; put it back, or run again without it")
+    if file_sha256(path) != sha256:
+        raise SourceChanged(f"{path} changed after it was planned; run again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ Only the mouth region of rendered frames is touched; the file appears under its 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from flows.report.strip import Strip, picture_strip
-from flows.workers.fragments import read_clip
+from flows.workers.fragments import need_planned, read_clip
 from preprocessing.compose.paste import compose
 from preprocessing.media.base import MediaInfo, VideoStream
 from preprocessing.media.decode import FfmpegSource
@@ -43,33 +44,30 @@ class MasterWorker:
 
     def process(self, item: Unit) -> Receipt:
         payload = item.payload
-        source, target = Path(payload["video"]), self._out / payload["output"]
+        source, speech, target = Path(payload["video"]), Path(payload["audio"]), self._out / payload["output"]
+        need_planned(source, payload["video_sha256"])
+        need_planned(speech, payload["audio_sha256"])
         target.parent.mkdir(parents=True, exist_ok=True)
         info = probe(source)
         native = NativeSource(source, info)
         mouths = Mouths(self._ledger.store, payload["stretches"], native.times)
-        try:
-            with tempfile.TemporaryDirectory(prefix=".dubwright-", dir=target.parent) as scratch:
-                video = Path(scratch, f"picture{target.suffix}")
+        # Beside the target, so that giving the file its name is one step, whoever else writes there.
+        with tempfile.TemporaryDirectory(prefix=".dubwright-", dir=target.parent) as scratch:
+            video, finished = Path(scratch, f"picture{target.suffix}"), Path(scratch, f"finished{target.suffix}")
+            try:
                 encoded = _encode(native, mouths, info, video)
-                muxed = mux(
-                    video,
-                    source,
-                    Path(payload["audio"]),
-                    target,
-                    info,
-                    times=native.times,
-                    language=payload["language"],
-                )
-                strip = picture_strip(
-                    FfmpegSource(source, info, times=native.times),
-                    FfmpegSource(target, probe(target), times=native.times),
-                    mouths.opacity,
-                )
-                kept = self._keep(strip, Path(scratch, "strip.jpg"))
-        finally:
-            native.close()
-        return self._commit(item, target, mouths, encoded, muxed, strip, kept)
+            finally:
+                native.close()
+            muxed = mux(video, source, speech, finished, info, times=native.times, language=payload["language"])
+            strip = picture_strip(
+                FfmpegSource(source, info, times=native.times),
+                FfmpegSource(finished, probe(finished), times=native.times),
+                mouths.opacity,
+            )
+            kept = self._keep(strip, Path(scratch, "strip.jpg"))
+            details = _details(item, finished, mouths, encoded, muxed, strip)
+            finished.replace(target)
+        return self._ledger.commit(Receipt(unit_id=item.unit_id, stage=item.stage, objects=(kept,), details=details))
 
     def close(self) -> None:
         """Nothing is held between rows."""
@@ -78,39 +76,27 @@ class MasterWorker:
         path.write_bytes(strip.jpeg)
         return self._ledger.put_object(path, STRIP_SUFFIX)
 
-    def _commit(
-        self,
-        unit: Unit,
-        target: Path,
-        mouths: Mouths,
-        encoded: MasterReport,
-        muxed: MuxReport,
-        strip: Strip,
-        kept: ObjectRef,
-    ) -> Receipt:
-        checks = {
-            "picture": f"{encoded.num_frames} frames, {encoded.codec} by {encoded.encoder}, every frame at its time",
-            "speech": muxed.speech,
-            "sound against picture": f"{float(muxed.av_delta_s) * 1000:+.1f} ms",
-            "streams": ", ".join(muxed.streams),
-            "outside the mouth": f"{strip.psnr_outside_db:.1f} dB against the source, after the encode",
-            "notes": "; ".join((*encoded.notes, *muxed.notes)) or "none",
-        }
-        return self._ledger.commit(
-            Receipt(
-                unit_id=unit.unit_id,
-                stage=unit.stage,
-                objects=(kept,),
-                details={
-                    "output": unit.payload["output"],
-                    "size_bytes": target.stat().st_size,
-                    "sha256": file_sha256(target),
-                    "frames": encoded.num_frames,
-                    "rendered_frames": int((mouths.opacity > 0).sum()),
-                    "checks": checks,
-                },
-            )
-        )
+
+def _details(
+    unit: Unit, finished: Path, mouths: Mouths, encoded: MasterReport, muxed: MuxReport, strip: Strip
+) -> dict[str, Any]:
+    """What the commit says of the file."""
+    checks = {
+        "picture": f"{encoded.num_frames} frames, {encoded.codec} by {encoded.encoder}, every frame at its time",
+        "speech": muxed.speech,
+        "sound against picture": f"{float(muxed.av_delta_s) * 1000:+.1f} ms",
+        "streams": ", ".join(muxed.streams),
+        "outside the mouth": f"{strip.psnr_outside_db:.1f} dB against the source, after the encode",
+        "notes": "; ".join((*encoded.notes, *muxed.notes)) or "none",
+    }
+    return {
+        "output": unit.payload["output"],
+        "size_bytes": finished.stat().st_size,
+        "sha256": file_sha256(finished),
+        "frames": encoded.num_frames,
+        "rendered_frames": int((mouths.opacity > 0).sum()),
+        "checks": checks,
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +109,37 @@ class Stretch:
     rows: tuple[tuple[int, int], ...]
     """Row ranges that were rendered; the others show no usable face."""
 
+    @property
+    def stop(self) -> int:
+        """Source frame after its last rendered row."""
+        return self.start + (self.rows[-1][1] if self.rows else 0)
+
+    def is_shown(self, index: int) -> bool:
+        return any(first <= index - self.start < stop for first, stop in self.rows)
+
 
 class Mouths:
-    """The new mouths of a title, by frame; one clip in memory at a time per face."""
+    """The new mouths of a title, by frame; in memory are only the clips of the faces now on screen."""
 
     def __init__(self, store: Store, stretches: Sequence[Mapping[str, Any]], times: FrameTimes) -> None:
         self._store = store
-        self._stretches = sorted((_stretch(s, times) for s in stretches), key=lambda s: s.start)
-        self._open: dict[str, ClipSample] = {}
+        self._ahead = deque(sorted((_stretch(s, times) for s in stretches), key=lambda s: s.start))
+        self._open: list[tuple[Stretch, ClipSample]] = []
         shown = np.zeros(len(times), dtype=bool)
-        for stretch in self._stretches:
+        for stretch in self._ahead:
             for first, stop in stretch.rows:
                 shown[stretch.start + first : stretch.start + stop] = True
         self.opacity = fade(shown)
         """(T,) 0 where the frame stays as it is, up to 1."""
 
-    def on(self, index: int) -> Iterator[tuple[ClipSample, int]]:
-        """(clip, row) of every face that was rendered in this frame."""
-        for stretch in self._stretches:
-            row = index - stretch.start
-            key = stretch.address["key"]
-            if any(first <= row < stop for first, stop in stretch.rows):
-                if key not in self._open:
-                    self._open[key] = read_clip(self._store, stretch.address)
-                yield self._open[key], row
-            elif key in self._open and row >= stretch.rows[-1][1]:
-                del self._open[key]
+    def on(self, index: int) -> list[tuple[ClipSample, int]]:
+        """(clip, row) of every face that was rendered in this frame; frames are asked for in order."""
+        self._open = [(stretch, clip) for stretch, clip in self._open if index < stretch.stop]
+        while self._ahead and self._ahead[0].start <= index:
+            stretch = self._ahead.popleft()
+            if index < stretch.stop:
+                self._open.append((stretch, read_clip(self._store, stretch.address)))
+        return [(clip, index - stretch.start) for stretch, clip in self._open if stretch.is_shown(index)]
 
 
 def _stretch(entry: Mapping[str, Any], times: FrameTimes) -> Stretch:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flows.workers.fragments import read_clip, write_fragment
+from flows.workers.fragments import need_planned, read_clip, write_fragment
 from model.choice import References
 from model.pipeline import DubbingPipeline
 from preprocessing.audio.base import audio_feature
@@ -50,7 +50,10 @@ class RenderWorker:
         clip = self._clip(payload["clip"])
         # The features are on the title's clock and the clip on its own: move them by where the clip begins.
         begin_s = clip.provenance.span.start.seconds - Fraction(payload["zero_s"])
-        features = [dataclasses.replace(f, origin_s=f.origin_s - begin_s) for f in self._features(payload["audio"])]
+        features = [
+            dataclasses.replace(f, origin_s=f.origin_s - begin_s)
+            for f in self._features(payload["audio"], payload["audio_sha256"])
+        ]
         references = self._references(tuple(map(_frozen, payload["reference_clips"])))
         target = self._pipe.predict_landmarks(features, clip.times.seconds(), clip.landmarks, references)
         frames = self._pipe.render(
@@ -65,8 +68,9 @@ class RenderWorker:
     def _clip(self, entry: Mapping[str, Any]) -> ClipSample:
         return read_clip(self._ledger.store, entry)
 
-    def _features_of(self, audio: str) -> list[AudioFeatures]:
+    def _features_of(self, audio: str, sha256: str) -> list[AudioFeatures]:
         """The whole track's features on the title's clock: the speech begins with the first frame."""
+        need_planned(Path(audio), sha256)
         speech = read_speech(Path(audio))
         return [extractor.extract(speech) for extractor in self._extractors]
 
@@ -93,7 +97,7 @@ class RenderWorker:
                     samples=fragment.entries,
                     details={
                         "start_pts": rendered.provenance.span.start.pts,
-                        "rows": runs(rendered.landmarks.seen()),
+                        "rows": [list(rows) for rows in runs(rendered.landmarks.seen())],
                     },
                 )
             )

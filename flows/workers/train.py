@@ -61,7 +61,8 @@ class TrainWorker:
             raise RequestError("the dataset has no clips to train on", where=item.store, field="dataset")
         out = Path(item.out)
         out.mkdir(parents=True, exist_ok=True)
-        with (out / METRICS).open("a", encoding="utf-8") as stream:
+        # A line at a time: who follows the run sees each step, and a kill loses none.
+        with (out / METRICS).open("a", encoding="utf-8", buffering=1) as stream:
             return train(config, DatasetClips(dataset, seed=config.seed), out, on_step=_writer(stream.write))
 
     def close(self) -> None:

@@ -1,0 +1,362 @@
+"""The dubbing flow's phases, each called as a plain function: no Prefect server, no Ray, no media but in the plan."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import dub
+from flows.cluster.config import EngineConfig
+from flows.dub import Catalogue, check_out, dry_run, make_titles, plan_catalogue, report_titles
+from flows.records import Records
+from flows.titles import Title
+from flows.units import Stopped, release_all
+from preprocessing.errors import Unusable
+from shards.commit import Unit
+from shards.errors import RequestError
+from tests.support.lavfi import sine, uneven, video
+from tests.support.titles import VOICE, Paper, make_records, make_title
+
+QUICK = EngineConfig(backoff_s=0, max_attempts=2)
+COLUMNS = ("title_id", "video", "audio", "language", "output")
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("media")
+    video(folder / "one.mp4", seconds=0.4)
+    video(folder / "two.mp4", seconds=0.2, fps="30000/1001")
+    uneven(folder / "uneven.mp4")
+    sine(folder / "es.wav", seconds=0.4)
+    sine(folder / "fr.wav", seconds=0.3)
+    (folder / "notes.txt").write_text("not a film")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _a_voice_for_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dub, "read_voice", lambda checkpoint: VOICE)
+
+
+def catalogue(folder: Path, *rows: tuple[str, str, str, str, str]) -> str:
+    path = folder / "catalogue.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerows([COLUMNS, *rows])
+    return str(path)
+
+
+GOOD = ("one", "one.mp4", "es.wav", "es", "one.es.mp4")
+
+
+def test_a_title_is_probed_and_named_by_content(media: Path) -> None:
+    planned = plan_catalogue.fn(catalogue(media, GOOD, ("one", "one.mp4", "fr.wav", "fr", "one.fr.mp4")), None, None)
+    assert [title.num_frames for title in planned.titles] == [10, 10]
+    assert len({title.video_sha256 for title in planned.titles}) == 1
+    assert len({title.audio_sha256 for title in planned.titles}) == 2
+    assert [title.row.language for title in planned.pictures] == ["es"]
+
+
+def test_pictures_are_each_content_once_in_the_catalogues_order(media: Path) -> None:
+    rows = [
+        (name, f"{name}.mp4", "es.wav", lang, f"{name}.{lang}.mp4") for lang in ("es", "fr") for name in ("two", "one")
+    ]
+    planned = plan_catalogue.fn(catalogue(media, *rows), None, None)
+    assert [(title.row.title_id, title.row.language) for title in planned.pictures] == [("two", "es"), ("one", "es")]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (("x", "notes.txt", "es.wav", "es", "x.mp4"), "x/es, `video`: not_media: "),
+        (("x", "es.wav", "es.wav", "es", "x.mp4"), "x/es, `video`: no_video: the file has no moving picture"),
+        (("x", "one.mp4", "two.mp4", "es", "x.mp4"), "x/es, `audio`: no_audio: the file has no sound track"),
+        (("x", "one.mp4", "notes.txt", "es", "x.mp4"), "x/es, `audio`: not_media: "),
+        (("x", "two.mp4", "es.wav", "es", "x.mkv"), "x/es, `output`: matroska counts in whole milliseconds"),
+    ],
+)
+def test_a_file_that_cannot_be_dubbed_is_told_by_row_column_and_value(
+    media: Path, row: tuple[str, str, str, str, str], said: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        plan_catalogue.fn(catalogue(media, GOOD, row), None, None)
+    (problem,) = str(caught.value).splitlines()[1:]
+    assert problem.strip().startswith(said)
+    value = {"video": row[1], "audio": row[2], "output": row[4]}[said.split("`")[1]]
+    assert problem.endswith((f"{value})", f"{value!r})"))
+
+
+def test_all_files_that_cannot_be_dubbed_are_told_at_once(media: Path) -> None:
+    rows = [("x", "notes.txt", "two.mp4", lang, f"x.{lang}.mp4") for lang in ("es", "fr")]
+    with pytest.raises(RequestError) as caught:
+        plan_catalogue.fn(catalogue(media, *rows), None, None)
+    assert len(str(caught.value).splitlines()) == 5
+
+
+def test_only_some_titles_may_be_asked_for_and_an_unknown_one_is_refused(media: Path) -> None:
+    path = catalogue(media, GOOD, ("two", "two.mp4", "es.wav", "es", "two.mp4"))
+    assert [title.row.title_id for title in plan_catalogue.fn(path, None, ["two"]).titles] == ["two"]
+    with pytest.raises(RequestError, match=r"`--only`: no such title .* did you mean 'two'\?"):
+        plan_catalogue.fn(path, None, ["tow"])
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(media: Path, tmp_path: Path) -> None:
+    plan = dry_run(catalogue(media, GOOD), str(tmp_path / "out"), None, None)
+    assert (plan["titles"], plan["outputs"], plan["frames"], plan["up_to_date"]) == (1, 1, 10, 0)
+    assert (plan["units"], plan["units_exact"]) == (3, False)
+    assert plan["rows"] == [
+        {"title_id": "one", "language": "es", "output": "one.es.mp4", "frames": 10, "duration_s": 0.4}
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_counts_work_that_two_rows_share_once(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = catalogue(media, GOOD, ("one", "one.mp4", "es.wav", "es-MX", "one.mx.mp4"))
+    planned = plan_catalogue.fn(path, None, None)
+    use(monkeypatch, Paper(tmp_path))
+    make_titles.fn(planned, str(tmp_path), QUICK, "none")
+    plan = dry_run(path, str(tmp_path), None, None)
+    assert (plan["units"], plan["units_exact"], plan["up_to_date"]) == (1 + 2 + 2, True, 2)
+
+
+# -- where to ----------------------------------------------------------------------------------------------------------
+
+
+def planned(*titles: Title) -> Catalogue:
+    return Catalogue(path=Path("catalogue.csv"), titles=titles, voice=VOICE)
+
+
+def test_an_output_that_would_take_the_place_of_a_source_is_refused(tmp_path: Path) -> None:
+    title = make_title(tmp_path, output="picture.video")
+    with pytest.raises(RequestError, match=r"`--out`: this would overwrite a source"):
+        check_out(planned(title), str(tmp_path))
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(RequestError, match="this would overwrite a source"):
+        check_out(planned(title), str(tmp_path / "link"))
+    check_out(planned(title), str(tmp_path / "out"))
+
+
+def test_a_place_where_nothing_can_be_finished_is_refused(tmp_path: Path) -> None:
+    title = make_title(tmp_path / "in")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "out" / "one.es.mp4").mkdir(parents=True)
+    for out, said in (
+        (str(tmp_path / "file"), "is a file; a folder is needed"),
+        ("s3://bucket/out", "a local folder so far"),
+        (str(tmp_path / "out"), "a folder of that name already"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            check_out(planned(title), out)
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def use(monkeypatch: pytest.MonkeyPatch, paper: Paper) -> Paper:
+    for name in ("AnalyseWorker", "RenderWorker", "MasterWorker"):
+        monkeypatch.setattr(dub, name, paper.worker)
+    return paper
+
+
+@pytest.fixture
+def paper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paper:
+    return use(monkeypatch, Paper(tmp_path / "out"))
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return make_records(tmp_path / "out")
+
+
+@pytest.fixture
+def titles(tmp_path: Path) -> tuple[Title, Title]:
+    """Two pictures."""
+    return (
+        make_title(tmp_path / "in"),
+        make_title(tmp_path / "in", video=b"second", title_id="two", output="sub/two.es.mp4"),
+    )
+
+
+def make(records: Records, *titles: Title, config: EngineConfig = QUICK) -> dict[str, Any]:
+    """One run: the work, then the report."""
+    catalogue, out = planned(*titles), str(records.out)
+    current = frozenset(t.row.output for t in titles if records.is_current(t))
+    make_titles.fn(catalogue, out, config, "none")
+    report: dict[str, Any] = report_titles.fn(catalogue, out, current, 1.0)
+    return report
+
+
+def failing(stage: str, error: Exception, **payload: object) -> Callable[[Unit], None]:
+    """Fails units of the stage whose payload has these values."""
+
+    def fails(unit: Unit) -> None:
+        if unit.stage == stage and payload.items() <= unit.payload.items():
+            raise error
+
+    return fails
+
+
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {row["output"]: row["status"] for row in report["rows"]}
+
+
+def test_every_row_is_finished_and_reported(records: Records, titles: tuple[Title, ...], paper: Paper) -> None:
+    report = make(records, *titles)
+    assert report["titles"] == {"succeeded": 2}
+    assert report["outputs"] == [str(records.out / "one.es.mp4"), str(records.out / "sub" / "two.es.mp4")]
+    assert paper.done == ["analyse"] * 2 + ["render"] * 4 + ["master"] * 2
+    assert json.loads((records.out / "report.json").read_text())["titles"] == {"succeeded": 2}
+    assert "data:image/jpeg" in (records.out / "report.html").read_text()
+
+
+def test_the_same_run_again_does_nothing_and_says_so(records: Records, titles: tuple[Title, ...], paper: Paper) -> None:
+    make(records, *titles)
+    paper.done.clear()
+    assert make(records, *titles)["titles"] == {"up_to_date": 2}
+    assert paper.done == []
+
+
+def test_a_second_language_is_only_rendered_and_mastered(records: Records, tmp_path: Path, paper: Paper) -> None:
+    spanish = make_title(tmp_path / "in")
+    french = make_title(tmp_path / "in", audio=b"son", language="fr", output="one.fr.mp4")
+    make(records, spanish)
+    paper.done.clear()
+    assert make(records, spanish, french)["titles"] == {"succeeded": 1, "up_to_date": 1}
+    assert paper.done == ["render", "render", "master"]
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"cut")])
+def test_an_output_that_is_gone_or_changed_is_made_again_by_the_next_run(
+    records: Records, titles: tuple[Title, ...], paper: Paper, harm: Callable[[Path], object]
+) -> None:
+    make(records, *titles)
+    harm(records.out / "one.es.mp4")
+    paper.done.clear()
+    assert statuses(make(records, *titles)) == {"one.es.mp4": "succeeded", "sub/two.es.mp4": "up_to_date"}
+    assert paper.done == ["master"]
+    assert make(records, *titles)["titles"] == {"up_to_date": 2}
+
+
+def test_a_lost_stretch_is_flagged_and_its_title_is_finished(
+    records: Records, titles: tuple[Title, ...], paper: Paper
+) -> None:
+    lost: set[str] = set()
+
+    def fails(unit: Unit) -> None:
+        if unit.stage == "render" and lost <= {unit.unit_id}:
+            lost.add(unit.unit_id)
+            raise ValueError("poison")
+
+    paper.fails = fails
+    report = make(records, *titles)
+    assert report["titles"] == {"succeeded": 1, "succeeded_with_flags": 1}
+    paper.done.clear()
+    assert make(records, *titles)["titles"] == {"succeeded_with_flags": 1, "up_to_date": 1}
+    assert paper.done == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "payload"), [("analyse", "video_sha256"), ("master", "output")], ids=["analysis", "master"]
+)
+def test_one_title_that_fails_does_not_stop_the_others_and_is_not_tried_for_ever(
+    records: Records, titles: tuple[Title, ...], paper: Paper, stage: str, payload: str
+) -> None:
+    first = {"video_sha256": titles[0].video_sha256, "output": titles[0].row.output}[payload]
+    paper.fails = failing(stage, ValueError("poison"), **{payload: first})
+    report = make(records, *titles)
+    assert statuses(report) == {"one.es.mp4": "failed_system", "sub/two.es.mp4": "succeeded"}
+    assert report["rows"][0]["reason"].startswith(f"{stage}: ValueError: poison; once that is mended: ")
+    paper.done.clear()
+    paper.fails = failing("nothing", ValueError())
+    assert statuses(make(records, *titles)) == {"one.es.mp4": "failed_system", "sub/two.es.mp4": "up_to_date"}
+    assert paper.done == []
+
+
+def test_what_was_given_up_is_done_once_a_person_lets_it(
+    records: Records, titles: tuple[Title, ...], paper: Paper
+) -> None:
+    paper.fails = failing("analyse", OSError("the share is gone"), video_sha256=titles[0].video_sha256)
+    assert make(records, *titles)["titles"] == {"failed_system": 1, "succeeded": 1}
+    paper.fails = failing("nothing", ValueError())
+    release_all(records.ledger)
+    assert statuses(make(records, *titles)) == {"one.es.mp4": "succeeded", "sub/two.es.mp4": "up_to_date"}
+
+
+def test_footage_that_is_unusable_fails_by_its_input(records: Records, titles: tuple[Title, ...], paper: Paper) -> None:
+    unusable = Unusable.because("truncated", "pictures end after 3 of 20 frames")
+    paper.fails = failing("master", unusable, output="one.es.mp4")
+    report = make(records, *titles)
+    assert report["titles"] == {"failed_input": 1, "succeeded": 1}
+    assert report["rows"][0]["reason"] == "master: truncated: pictures end after 3 of 20 frames"
+
+
+def test_what_was_given_up_can_be_reproduced_in_a_folder_of_its_own(
+    records: Records, titles: tuple[Title, ...], paper: Paper
+) -> None:
+    paper.fails = failing("master", ValueError("poison"), output="sub/two.es.mp4")
+    make(records, *titles)
+    master = records.master(titles[1])
+    assert master is not None
+    given_up = records.ledger.quarantined(master.unit_id)
+    assert given_up is not None
+    assert given_up.reproduce == (
+        f"dubwright dub {Path('catalogue.csv').resolve()} --only two --checkpoint /nowhere"
+        ' --out "$(mktemp -d)" --address none'
+    )
+
+
+def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(
+    records: Records, titles: tuple[Title, ...], paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopAfterOneRender:
+        def __enter__(self) -> Callable[[], bool]:
+            return lambda: "render" in paper.done
+
+        def __exit__(self, *_: object) -> None:
+            """Nothing to put back."""
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dub, "stop_on_interrupt", StopAfterOneRender)
+        with pytest.raises(Stopped):
+            make(records, *titles)
+    assert paper.done == ["analyse", "analyse", "render"]
+    assert make(records, *titles)["titles"] == {"succeeded": 2}
+    assert paper.done == ["analyse"] * 2 + ["render"] * 4 + ["master"] * 2
+
+
+def test_a_long_title_is_given_the_time_it_takes(
+    records: Records, titles: tuple[Title, ...], monkeypatch: pytest.MonkeyPatch, paper: Paper
+) -> None:
+    deadlines = []
+    real = dub.work_off
+    monkeypatch.setattr(dub, "work_off", lambda *a, **k: (deadlines.append(k["config"].deadline_s), real(*a, **k)))
+    make(records, *titles, config=EngineConfig(deadline_s=2.0))
+    assert set(deadlines) == {20 * dub.SECONDS_A_FRAME}
+    deadlines.clear()
+    (records.out / "one.es.mp4").unlink()
+    make(records, *titles, config=EngineConfig(deadline_s=900.0))
+    assert deadlines == [900.0]
+
+
+def test_the_report_is_made_from_the_records_alone(records: Records, titles: tuple[Title, ...], paper: Paper) -> None:
+    made = make(records, *titles)
+    again = report_titles.fn(planned(*titles), str(records.out), frozenset(), 1.0)
+    assert again == made
+
+
+def test_a_page_shows_only_so_many_strips(
+    records: Records, titles: tuple[Title, ...], paper: Paper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dub, "MAX_STRIPS", 1)
+    make(records, *titles)
+    assert (records.out / "report.html").read_text().count("data:image/jpeg") == 1

@@ -1,0 +1,197 @@
+"""What the records say of a row: every status, and a finished file that is not there any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.records import Records
+from flows.titles import Title
+from tests.support.titles import (
+    changed,
+    commit_analysis,
+    commit_master,
+    commit_renders,
+    give_up,
+    make_records,
+    make_title,
+    reject,
+)
+
+
+@pytest.fixture
+def title(tmp_path: Path) -> Title:
+    return make_title(tmp_path / "in", meta={"client": "A"})
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return make_records(tmp_path / "out")
+
+
+def done(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    commit_renders(records, title)
+    commit_master(records, title)
+
+
+def told(records: Records, title: Title, *, up_to_date: bool = False) -> tuple[str, str | None]:
+    row = records.row(title, up_to_date=up_to_date)
+    return row["status"], row["reason"]
+
+
+def test_nothing_is_known_of_a_row_before_its_picture_is_analysed(records: Records, title: Title) -> None:
+    assert records.renders(title) == []
+    assert records.master(title) is None
+    assert records.finished(title) is None
+    assert records.strip(title) is None
+    assert not records.is_current(title)
+    assert told(records, title) == ("failed_system", "it was not finished; run the same command again")
+
+
+def test_a_finished_row_says_what_was_done(records: Records, title: Title) -> None:
+    done(records, title)
+    assert records.row(title, up_to_date=False) == {
+        "title_id": "one",
+        "language": "es",
+        "output": "one.es.mp4",
+        "status": "succeeded",
+        "reason": None,
+        "frames": 20,
+        "rendered_frames": 8,
+        "checks": {"speech": "copied"},
+        "left_alone": [],
+        "meta": {"client": "A"},
+    }
+    assert records.strip(title) == b"a jpeg"
+
+
+def test_a_row_finished_by_an_earlier_run_is_up_to_date(records: Records, title: Title) -> None:
+    done(records, title)
+    assert records.is_current(title)
+    assert told(records, title, up_to_date=True) == ("up_to_date", None)
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_output_that_was_deleted_is_the_work_of_a_new_unit(records: Records, title: Title) -> None:
+    done(records, title)
+    first = records.master(title)
+    (records.out / title.row.output).unlink()
+    again = records.master(title)
+    assert first is not None
+    assert again is not None
+    assert again.unit_id != first.unit_id
+    assert again.payload == first.payload
+    assert not records.is_current(title)
+    assert records.ledger.receipt(first.unit_id) is not None
+    assert told(records, title)[0] == "failed_system"
+
+
+def test_an_output_of_another_size_is_made_again_and_holds_from_then_on(records: Records, title: Title) -> None:
+    done(records, title)
+    (records.out / title.row.output).write_bytes(b"somebody's cut")
+    assert not records.is_current(title)
+    for number in range(3):
+        commit_master(records, title, content=b"x" * (number + 50))
+        assert records.is_current(title)
+        assert told(records, title) == ("succeeded", None)
+        (records.out / title.row.output).unlink()
+
+
+def test_what_is_to_do_does_not_depend_on_who_asks_or_how_often(records: Records, title: Title) -> None:
+    done(records, title)
+    (records.out / title.row.output).unlink()
+    assert records.master(title) == records.master(title)
+    commit_master(records, title)
+    assert records.master(title) == records.master(title)
+
+
+def test_a_row_that_went_back_to_an_older_request_is_finished_again(records: Records, title: Title) -> None:
+    done(records, title)
+    other = changed(title, seed=9)
+    commit_renders(records, other)
+    commit_master(records, other, content=b"another film of another size")
+    assert records.is_current(other)
+    assert not records.is_current(title)
+
+
+# -- what went wrong ---------------------------------------------------------------------------------------------------
+
+
+def test_lost_stretches_are_flagged_with_their_reasons(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    give_up(records.ledger, records.renders(title)[0])
+    reject(records.ledger, records.renders(title)[1])
+    commit_master(records, title)
+    row = records.row(title, up_to_date=True)
+    assert row["status"] == "succeeded_with_flags"
+    assert row["reason"] == "2 stretches could not be rendered and are as they were"
+    assert [entry["code"] for entry in row["left_alone"]] == ["MediaToolError", "truncated"]
+
+
+def test_a_stretch_that_was_given_up_and_came_late_is_not_lost(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    give_up(records.ledger, records.renders(title)[0])
+    commit_renders(records, title)
+    commit_master(records, title)
+    assert told(records, title) == ("succeeded", None)
+
+
+def test_a_title_without_a_face_is_flagged(records: Records, title: Title) -> None:
+    commit_analysis(records, title, [])
+    commit_master(records, title, frames=0)
+    row = records.row(title, up_to_date=False)
+    assert (row["status"], row["reason"]) == (
+        "succeeded_with_flags",
+        "no frame was changed: no usable face was found",
+    )
+    assert row["left_alone"] == [{"code": "no_face", "detail": "nobody is seen"}]
+
+
+def test_a_master_that_was_given_up_failed_by_the_system(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    commit_renders(records, title)
+    master = records.master(title)
+    assert master is not None
+    give_up(records.ledger, master)
+    status, reason = told(records, title)
+    assert status == "failed_system"
+    assert reason == (
+        "master: MediaToolError: the encoder crashed; "
+        f"once that is mended: dubwright store retry {records.out / '.dubwright'}"
+    )
+
+
+def test_a_master_that_was_refused_failed_by_its_input(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    commit_renders(records, title)
+    master = records.master(title)
+    assert master is not None
+    reject(records.ledger, master)
+    assert told(records, title) == ("failed_input", "master: truncated: the file ends early")
+    assert records.master(title) == master
+
+
+def test_a_picture_that_could_not_be_analysed_is_told_and_leaves_nothing_to_do(records: Records, title: Title) -> None:
+    give_up(records.ledger, records.analysis(title))
+    assert records.master(title) is None
+    status, reason = told(records, title)
+    assert (status, str(reason).partition(";")[0]) == ("failed_system", "analyse: MediaToolError: the encoder crashed")
+
+
+def test_a_picture_that_was_refused_is_told(records: Records, title: Title) -> None:
+    reject(records.ledger, records.analysis(title))
+    assert (records.master(title), records.renders(title)) == (None, [])
+    assert told(records, title) == ("failed_input", "analyse: truncated: the file ends early")
+
+
+def test_a_finished_row_whose_new_edition_fails_is_not_told_as_a_success(records: Records, title: Title) -> None:
+    done(records, title)
+    (records.out / title.row.output).unlink()
+    master = records.master(title)
+    assert master is not None
+    give_up(records.ledger, master)
+    assert told(records, title)[0] == "failed_system"

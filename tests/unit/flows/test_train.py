@@ -1,0 +1,217 @@
+"""The training flow's phases, each called as a plain function; the job itself is the model room's."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import train
+from flows.cluster.config import EngineConfig
+from flows.cluster.progress import Progress
+from flows.train import TrainingFailed, check_out, dry_run, plan_training, train_model
+from flows.units import Stopped
+from flows.workers.train import METRICS, DatasetClips, TrainJob, TrainWorker
+from model.training.config import StageConfig, TrainConfig
+from model.training.loop import TrainResult
+from shards.errors import RequestError
+from shards.reader import open_dataset
+from shards.store import Store, open_store
+from tests.support.datasets import make_dataset
+from tests.support.models import nano_config
+
+QUICK = EngineConfig(backoff_s=0, max_attempts=3)
+STAGE = StageConfig(steps=1, rate=1e-3, clips=1, frames=1, warmup=1)
+CONFIG = TrainConfig(
+    model=nano_config(16), autoencoder=STAGE, completion=STAGE, diffusion=STAGE, joint=STAGE, checkpoint_every=100
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A published dataset of 12 clips of 16 px."""
+    made = open_store(tmp_path / "store")
+    make_dataset(made, tmp_path)
+    return made
+
+
+def job(store: Store, out: Path) -> TrainJob:
+    return TrainJob(
+        store=store.uri, dataset=open_dataset(store).info.hash, out=str(out), config=CONFIG.model_dump(mode="json")
+    )
+
+
+# -- the plan ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_dataset_that_fits_the_model_is_opened(store: Store) -> None:
+    assert len(plan_training.fn(store.uri, None, CONFIG).keys("train")) == 12
+
+
+def test_a_dataset_of_another_crop_size_is_refused_before_training(store: Store) -> None:
+    other = CONFIG.model_copy(update={"model": nano_config(32)})
+    with pytest.raises(RequestError, match="32"):
+        plan_training.fn(store.uri, None, other)
+
+
+def test_a_store_that_is_none_or_has_no_such_dataset_is_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="no store here"):
+        plan_training.fn(str(tmp_path / "absent"), None, CONFIG)
+    assert not (tmp_path / "absent").exists()
+    with pytest.raises(RequestError, match="no such dataset"):
+        plan_training.fn(store.uri, "0" * 64, CONFIG)
+
+
+def test_a_dry_run_tells_the_steps_and_writes_nothing(store: Store, tmp_path: Path) -> None:
+    plan = dry_run(store.uri, str(tmp_path / "model"), "compact", None, CONFIG)
+    assert (plan["clips"], plan["preset"]) == (12, "nano")
+    assert plan["steps"] == {"autoencoder": 1, "completion": 1, "diffusion": 1, "joint": 1}
+    assert not (tmp_path / "model").exists()
+
+
+def test_an_unknown_preset_is_refused_with_the_ones_there_are(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="did you mean 'compact'"):
+        dry_run(store.uri, str(tmp_path / "model"), "compakt", None, None)
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RequestError, match="`--out`: is a file"):
+        check_out(str(tmp_path / "file"))
+    check_out(str(tmp_path / "new"))
+    check_out(str(tmp_path))
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Learner:
+    """Stands in for the worker: fails as often as it is told, then returns."""
+
+    failures: list[Exception] = field(default_factory=list)
+    finished: bool = True
+    calls: int = 0
+
+    def __call__(self) -> Learner:
+        return self
+
+    def setup(self) -> None:
+        """Nothing is loaded."""
+
+    def process(self, item: TrainJob) -> TrainResult:
+        self.calls += 1
+        if self.failures:
+            raise self.failures.pop(0)
+        return TrainResult(folder=Path(item.out), finished=self.finished, trained={}, digest="d", seconds=0.0)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def trained(learner: Learner, monkeypatch: pytest.MonkeyPatch, store: Store, out: Path) -> TrainResult:
+    monkeypatch.setattr(train, "TrainWorker", learner)
+    result: TrainResult = train_model.fn(job(store, out), QUICK, "none")
+    return result
+
+
+def test_a_job_that_dies_is_begun_again(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> None:
+    learner = Learner([RuntimeError("the driver crashed"), RuntimeError("again")])
+    assert trained(learner, monkeypatch, store, tmp_path).finished
+    assert learner.calls == 3
+
+
+def test_a_job_that_keeps_dying_is_given_up_with_its_cause(
+    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingFailed, match="RuntimeError: it is broken"):
+        trained(Learner([RuntimeError("it is broken")] * 3), monkeypatch, store, tmp_path)
+
+
+def test_a_wrong_request_is_not_tried_again(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> None:
+    learner = Learner([RequestError("another dataset", field="dataset_hash")])
+    with pytest.raises(RequestError, match="another dataset"):
+        trained(learner, monkeypatch, store, tmp_path)
+    assert learner.calls == 1
+
+
+def test_a_training_that_heard_ctrl_c_itself_is_a_stop_not_a_success(
+    monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        trained(Learner(finished=False), monkeypatch, store, tmp_path)
+
+
+def test_a_recipe_for_cuda_asks_for_a_device(monkeypatch: pytest.MonkeyPatch, store: Store, tmp_path: Path) -> None:
+    asked = []
+    monkeypatch.setattr(train, "run", lambda items, spec, **_: asked.append(spec.gpus))
+    for device, gpus in (("cpu", 0.0), ("cuda:1", 1.0)):
+        config = CONFIG.model_copy(update={"device": device}).model_dump(mode="json")
+        given = TrainJob(store=store.uri, dataset="x", out=str(tmp_path), config=config)
+        with pytest.raises(AttributeError):  # the run was only looked at
+            train_model.fn(given, QUICK, "none")
+        assert asked.pop() == gpus
+
+
+# -- the worker --------------------------------------------------------------------------------------------------------
+
+
+def test_the_worker_trains_and_tells_each_step_beside_the_checkpoint(store: Store, tmp_path: Path) -> None:
+    out = tmp_path / "model"
+    result = TrainWorker().process(job(store, out))
+    assert result.finished
+    steps = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
+    assert [step["stage"] for step in steps] == ["autoencoder", "completion", "diffusion", "joint"]
+    assert (out / "model.safetensors").is_file()
+
+
+def test_the_reader_goes_on_where_a_saved_state_stood(store: Store) -> None:
+    dataset = open_dataset(store)
+    straight = DatasetClips(dataset, seed=3).train()
+    keys = [next(straight).key for _ in range(20)]
+    first = DatasetClips(dataset, seed=3)
+    drawn = first.train()
+    begun = [next(drawn).key for _ in range(7)]
+    saved: Mapping[str, Any] = json.loads(json.dumps(first.state()))
+    second = DatasetClips(dataset, seed=0)
+    second.restore(saved)
+    rest = second.train()
+    assert begun + [next(rest).key for _ in range(13)] == keys
+
+
+# -- progress ----------------------------------------------------------------------------------------------------------
+
+
+def test_progress_counts_every_whole_line_from_where_the_file_stood(tmp_path: Path) -> None:
+    path, over = tmp_path / METRICS, threading.Event()
+    before = path.write_text('{"stage": "autoencoder"}\n')
+    with path.open("a") as stream:
+        stream.write('{"stage": "completion"}\n{"stage": "joint"}\n{"stage": "half a li')
+    progress = Progress("train", stream=io.StringIO())
+    over.set()
+    train._follow(path, before, progress, over)
+    assert progress.counts == {"completion": 1, "joint": 1}
+
+
+def test_progress_of_a_job_that_never_wrote_is_nothing(tmp_path: Path) -> None:
+    over, progress = threading.Event(), Progress("train", stream=io.StringIO())
+    over.set()
+    train._follow(tmp_path / METRICS, 0, progress, over)
+    assert not progress.counts
+
+
+def test_steps_that_are_done_while_it_is_watched_are_counted_to_the_last(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "model"
+    out.mkdir()
+    (out / METRICS).write_text('{"stage": "an earlier run"}\n')
+    with train._watched(job(store, out)), (out / METRICS).open("a") as stream:
+        stream.write('{"stage": "joint"}\n' * 4)
+    assert "train 4/4 (100%)" in capsys.readouterr().err.splitlines()[-1]

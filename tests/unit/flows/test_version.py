@@ -1,0 +1,26 @@
+"""Versions enter unit ids."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.version import STAGES, release, stage_version
+from shards.schema import SCHEMA_VERSION
+
+
+def test_stages_have_versions_of_their_own_that_hold_the_schemas() -> None:
+    versions = {stage_version(stage) for stage in STAGES}
+    assert len(versions) == len(STAGES)
+    assert all(version.endswith(f"schema-{SCHEMA_VERSION}") for version in versions)
+
+
+def test_a_stage_that_was_changed_has_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stage_version("render")
+    monkeypatch.setitem(STAGES, "render", STAGES["render"] + 1)
+    assert stage_version("render") != before
+
+
+def test_a_release_has_a_number() -> None:
+    name, number = release().split()
+    assert name == "dubwright"
+    assert number[0].isdigit()
