@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 HEADER = """\
-# Every version, pinned, and installed with `pip install --no-deps`: no resolver can undo it. Made by `make constraints`.
+# Every version, pinned; installed with `pip install --no-deps`, so no resolver can undo it. Made by `make constraints`.
 # Left out on purpose, although a package names them:
 """
 LEFT_OUT = {

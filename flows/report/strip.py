@@ -14,6 +14,8 @@ from shards.schema import F64, U8
 STRIP_FRAMES = 6
 STRIP_HEIGHT_PX = 220
 _JPEG_QUALITY = 85
+_ROOM = 1.3
+"""How much more than the face's crop is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,15 +27,20 @@ class Strip:
     """Of the shown frames, over the blocks that did not change most: the encode's own loss."""
 
 
-def picture_strip(source: FrameSource, result: FrameSource, opacity: F64) -> Strip:
-    """Shows frames spread over the rendered ones (over all, when none was)."""
+def picture_strip(source: FrameSource, result: FrameSource, opacity: F64, boxes: F64) -> Strip:
+    """Shows the rendered faces, at moments spread over the rendered frames (whole frames, when none was).
+
+    `boxes` is (T, 4): left, top, right, bottom of the face in each frame, px; NaN where none was rendered.
+    """
     chosen = moments(opacity)
     try:
         pairs = [(_frame(source, i), _frame(result, i)) for i in chosen]
     finally:
         source.close()
         result.close()
-    rows = [np.concatenate([_small(pair[k]) for pair in pairs], axis=1) for k in (0, 1)]
+    shown = list(zip(pairs, boxes[chosen], strict=True))
+    size = _ROOM * float(np.max(boxes[chosen][:, 2:] - boxes[chosen][:, :2]))
+    rows = [np.concatenate([_small(_around(pair[k], box, size)) for pair, box in shown], axis=1) for k in (0, 1)]
     sheet = cv2.cvtColor(np.concatenate(rows, axis=0), cv2.COLOR_RGB2BGR)
     done, data = cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     if not done:
@@ -63,6 +70,17 @@ def psnr_outside(source: U8, result: U8) -> float:
 def _frame(source: FrameSource, index: int) -> U8:
     (frame,) = source.frames(index, index + 1)
     return frame.rgb
+
+
+def _around(rgb: U8, box: F64, size: float) -> U8:
+    """A square of that size around the face, inside the picture; the whole picture where there is no box."""
+    if not np.isfinite(box).all():
+        return rgb
+    height, width = rgb.shape[:2]
+    side = min(round(size), height, width)
+    left = int(np.clip((box[0] + box[2] - side) / 2, 0, width - side))
+    top = int(np.clip((box[1] + box[3] - side) / 2, 0, height - side))
+    return rgb[top : top + side, left : left + side]
 
 
 def _small(rgb: U8) -> U8:

@@ -63,6 +63,7 @@ class MasterWorker:
                 FfmpegSource(source, info, times=native.times),
                 FfmpegSource(finished, probe(finished), times=native.times),
                 mouths.opacity,
+                mouths.boxes,
             )
             kept = self._keep(strip, Path(scratch, "strip.jpg"))
             details = _details(item, finished, mouths, encoded, muxed, strip)
@@ -131,6 +132,8 @@ class Mouths:
                 shown[stretch.start + first : stretch.start + stop] = True
         self.opacity = fade(shown)
         """(T,) 0 where the frame stays as it is, up to 1."""
+        self.boxes = np.full((len(times), 4), np.nan)
+        """(T, 4) left, top, right, bottom of what was shown so far, source px; NaN where nothing was."""
 
     def on(self, index: int) -> list[tuple[ClipSample, int]]:
         """(clip, row) of every face that was rendered in this frame; frames are asked for in order."""
@@ -139,7 +142,18 @@ class Mouths:
             stretch = self._ahead.popleft()
             if index < stretch.stop:
                 self._open.append((stretch, read_clip(self._store, stretch.address)))
-        return [(clip, index - stretch.start) for stretch, clip in self._open if stretch.is_shown(index)]
+        shown = [(clip, index - stretch.start) for stretch, clip in self._open if stretch.is_shown(index)]
+        if shown:
+            self.boxes[index] = _box(shown)
+        return shown
+
+
+def _box(shown: Sequence[tuple[ClipSample, int]]) -> F64:
+    """(4,) around the crops of these faces, source px."""
+    side = shown[0][0].transform.size_px - 1
+    corners = np.array([[[0, 0], [side, 0], [0, side], [side, side]]], dtype=np.float64)
+    points = np.concatenate([clip.transform.slice(row, row + 1).to_source(corners)[0] for clip, row in shown])
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])
 
 
 def _stretch(entry: Mapping[str, Any], times: FrameTimes) -> Stretch:

@@ -62,7 +62,7 @@ def test_sides_that_are_no_multiple_of_a_block_are_measured(size: tuple[int, int
 
 def test_the_strip_has_the_source_above_the_result_and_closes_both() -> None:
     above, below = MemorySource(pictures(8)), MemorySource([np.zeros((48, 64, 3), np.uint8)] * 8)
-    strip = picture_strip(above, below, np.ones(8))
+    strip = picture_strip(above, below, np.ones(8), np.full((8, 4), np.nan))
     sheet = cv2.imdecode(np.frombuffer(strip.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert sheet is not None
     assert sheet.shape == (96, 6 * 64, 3)
@@ -74,7 +74,10 @@ def test_the_strip_has_the_source_above_the_result_and_closes_both() -> None:
 
 def test_large_pictures_are_made_small() -> None:
     source, result = (MemorySource(pictures(1, 440, 600)) for _ in range(2))
-    sheet = cv2.imdecode(np.frombuffer(picture_strip(source, result, np.ones(1)).jpeg, np.uint8), cv2.IMREAD_COLOR)
+    sheet = cv2.imdecode(
+        np.frombuffer(picture_strip(source, result, np.ones(1), np.full((1, 4), np.nan)).jpeg, np.uint8),
+        cv2.IMREAD_COLOR,
+    )
     assert sheet is not None
     assert sheet.shape == (2 * STRIP_HEIGHT_PX, 300, 3)
 
@@ -82,6 +85,15 @@ def test_large_pictures_are_made_small() -> None:
 def test_a_source_that_breaks_off_closes_both() -> None:
     source, result = MemorySource(pictures(8), breaks_at=3), MemorySource(pictures(8))
     with pytest.raises(Exception, match="ends before frame 3"):
-        picture_strip(source, result, np.ones(8))
+        picture_strip(source, result, np.ones(8), np.full((8, 4), np.nan))
     assert source.is_closed
     assert result.is_closed
+
+
+def test_the_strip_shows_the_face_and_not_the_room() -> None:
+    picture = np.zeros((120, 200, 3), np.uint8)
+    picture[40:80, 130:170] = 255
+    source, result = MemorySource([picture]), MemorySource([picture])
+    strip = picture_strip(source, result, np.ones(1), np.array([[130.0, 40.0, 170.0, 80.0]]))
+    sheet = cv2.imdecode(np.frombuffer(strip.jpeg, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert (sheet > 128).mean() > 0.5
