@@ -215,7 +215,10 @@ class RayPool(Generic[Item, Result]):
         )
 
     def _lose(self, member: _Member, failure: Failure) -> list[Finished[Result] | Returned]:
-        """The worker is gone or must go: its first item was at work, the others were not touched."""
+        """The worker is gone or must go: its first item was at work, the others were not touched.
+
+        With several in flight the first may have been through and its answer lost with the worker: it is done again.
+        """
         busy_s = time.monotonic() - member.since
         if failure.kind is FailureKind.CRASH:
             if self._is_node_gone(member):

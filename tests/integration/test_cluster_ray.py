@@ -132,7 +132,8 @@ def test_a_worker_that_dies_is_replaced_and_its_item_charged(
     engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = Log()
-    config = EngineConfig(max_workers=1, in_flight_per_worker=2, max_attempts=2, backoff_s=0)
+    # One item at a time: an answer that is still on its way when the next item kills the worker dies with it.
+    config = EngineConfig(max_workers=1, in_flight_per_worker=1, max_attempts=2, backoff_s=0)
     summary = log.run(engine, [1, "die", 2, "segfault", 3], tmp_path, config)
     assert {item: square for item, (square, _) in log.done.items()} == {1: 1, 2: 4, 3: 9}
     for order, words in (("die", "last words"), ("segfault", "Segmentation fault")):
