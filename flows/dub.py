@@ -75,7 +75,7 @@ def plan_catalogue(manifest: str, checkpoint: str | None, only: list[str] | None
     problems: list[str] = []
     titles = []
     for row in rows:
-        where = f"{row.title_id}/{row.language}"
+        where = f"row {row.number} ({row.title_id}, {row.language})"
         found = [f"{where}, {problem}" for problem in _unfit(row, measure)]
         problems += found
         if not found:

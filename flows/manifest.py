@@ -50,6 +50,7 @@ class TitleRow(BaseModel):
     output: str = Field(description="file name of the result, relative to --out")
     quality: Literal["draft", "standard", "final"] = "standard"
     seed: int = Field(0, ge=0, lt=2**63, description="of the noise; the same seed gives the same picture")
+    number: int = Field(0, description="the row's place in the catalogue, for messages; no column")
     meta: dict[str, str] = Field(default_factory=dict, description="free `meta.*` columns, passed to the report")
 
     @property
@@ -178,7 +179,7 @@ def _row(number: int, record: dict[str, Any], base: Path, problems: list[str]) -
     if len(problems) > before:
         return None
     try:
-        row = TitleRow(**given, meta=meta)
+        row = TitleRow(**given, number=number, meta=meta)
     except ValidationError as error:
         for item in error.errors():
             column = str(item["loc"][0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -56,7 +57,7 @@ def open_frames(
     raise RequestError("unknown reader", field="reader", value=reader, choices=get_args(Reader))
 
 
-class PipedSource:
+class PipedSource(ABC):
     """What both readers share: a program writes RGB frames of one size, we count them."""
 
     def __init__(
@@ -97,10 +98,11 @@ class PipedSource:
             finally:
                 self._running.discard(pipe)
 
+    @abstractmethod
     def _command(self, start: int, stop: int) -> Sequence[str]:
-        raise NotImplementedError
+        """The program that writes frames [start, stop) to its stdout."""
 
-    def _header(self, pipe: MediaPipe) -> None:
+    def _header(self, pipe: MediaPipe) -> None:  # noqa: B027 - most programs have none, so there is nothing to override
         """What comes before the first frame; nothing, for most programs."""
 
     def _finished(self, rgb: U8) -> U8:

@@ -76,11 +76,11 @@ def test_pictures_are_each_content_once_in_the_catalogues_order(media: Path) -> 
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (("x", "notes.txt", "es.wav", "es", "x.mp4"), "x/es, `video`: not_media: "),
-        (("x", "es.wav", "es.wav", "es", "x.mp4"), "x/es, `video`: no_video: the file has no moving picture"),
-        (("x", "one.mp4", "two.mp4", "es", "x.mp4"), "x/es, `audio`: no_audio: the file has no sound track"),
-        (("x", "one.mp4", "notes.txt", "es", "x.mp4"), "x/es, `audio`: not_media: "),
-        (("x", "two.mp4", "es.wav", "es", "x.mkv"), "x/es, `output`: matroska counts in whole milliseconds"),
+        (("x", "notes.txt", "es.wav", "es", "x.mp4"), "row 3 (x, es), `video`: not_media: "),
+        (("x", "es.wav", "es.wav", "es", "x.mp4"), "row 3 (x, es), `video`: no_video: the file has no moving picture"),
+        (("x", "one.mp4", "two.mp4", "es", "x.mp4"), "row 3 (x, es), `audio`: no_audio: the file has no sound track"),
+        (("x", "one.mp4", "notes.txt", "es", "x.mp4"), "row 3 (x, es), `audio`: not_media: "),
+        (("x", "two.mp4", "es.wav", "es", "x.mkv"), "row 3 (x, es), `output`: matroska counts in whole milliseconds"),
     ],
 )
 def test_a_file_that_cannot_be_dubbed_is_told_by_row_column_and_value(
