@@ -68,7 +68,7 @@ sample: setup  ## make the committed sample again (needs espeak-ng)
 	@$(BIN)/dubwright sample examples
 
 SAMPLE_WORK := runs/sample-model
-sample-model: setup  ## train the checkpoint that ships, again or further (needs espeak-ng; half an hour)
+sample-model: setup  ## train the checkpoint that ships, again or further (needs espeak-ng; 40 minutes)
 	@test -f $(SAMPLE_WORK)/titles/catalogue.csv || $(BIN)/dubwright sample $(SAMPLE_WORK)/titles --titles 44 --seed 7
 	@$(BIN)/dubwright preprocess '$(SAMPLE_WORK)/titles/*.mp4' --store $(SAMPLE_WORK)/store
 	@$(BIN)/dubwright train --store $(SAMPLE_WORK)/store --out $(SAMPLE_WORK)/checkpoint --preset tiny --config examples/sample-model.yaml
