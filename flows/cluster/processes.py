@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 _PROC = Path("/proc")
+_EXEC_TRIES, _EXEC_PAUSE_S = 5, 0.002
 
 
 def marked(name: str, value: str) -> set[int]:
@@ -31,7 +32,7 @@ def marked(name: str, value: str) -> set[int]:
             if state in "ZX":
                 continue
             parents[int(entry.name)] = parent
-            if needle in (entry / "environ").read_bytes().split(b"\0"):
+            if needle in _environment(entry, parent).split(b"\0"):
                 found.add(int(entry.name))
     return _with_descendants(found - {os.getpid()}, parents) - {os.getpid()}
 
@@ -74,6 +75,17 @@ def _state_and_parent(entry: Path) -> tuple[str, int]:
     # "pid (command) state ppid ...": the command may hold spaces and brackets, so read from its last bracket.
     fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
     return fields[0], int(fields[1])
+
+
+def _environment(entry: Path, parent: int) -> bytes:
+    """What the process was started with; empty for the kernel's own threads, which are children of process 2."""
+    tries = 1 if parent in (0, 2) else _EXEC_TRIES
+    for _ in range(tries):
+        if data := (entry / "environ").read_bytes():
+            return data
+        # A program that is just being started has no environment for an instant; it must not be overlooked then.
+        time.sleep(_EXEC_PAUSE_S)
+    return b""
 
 
 def _with_descendants(roots: set[int], parents: dict[int, int]) -> set[int]:

@@ -223,7 +223,7 @@ def test_a_film_that_is_none_is_refused_by_row_column_and_value(
     monkeypatch.setattr(dubbing, "dub", lambda catalogue, *_, **__: dubbing.plan_catalogue.fn(catalogue, None, None))
     result = run("dub", manifest, *arguments)
     assert result.exit_code == 2
-    assert "one/es, `video`: " in result.stderr
+    assert "row 2 (one, es), `video`: " in result.stderr
     assert f"(got {tmp_path / 'one.mp4'})" in result.stderr
     assert not (tmp_path / "out").exists()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import functools
+import logging
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from preprocessing.landmarks.native_noise import noise_to_log
 from preprocessing.media.runner import run_media
 from preprocessing.media.tools import ffmpeg_command, ffprobe, file_url
 from preprocessing.sample.catalogue import make_sample, make_title
@@ -41,14 +43,15 @@ def tracked(video: Path) -> np.ndarray:
     """(T, 131, 2) as FaceMesh with its lip refinement sees them; every frame must show a face."""
     import mediapipe
 
-    mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1, refine_landmarks=True)
     out = []
-    for picture in pictures(video, 512):
-        found = mesh.process(picture).multi_face_landmarks
-        assert found, f"no face in frame {len(out)}"
-        points = found[0].landmark
-        out.append([(points[i].x * 512 - 0.5, points[i].y * 512 - 0.5) for i in MEDIAPIPE131_MESH_INDICES])
-    mesh.close()
+    with noise_to_log(logging.getLogger(__name__)):
+        mesh = mediapipe.solutions.face_mesh.FaceMesh(max_num_faces=1, refine_landmarks=True)
+        for picture in pictures(video, 512):
+            found = mesh.process(picture).multi_face_landmarks
+            assert found, f"no face in frame {len(out)}"
+            points = found[0].landmark
+            out.append([(points[i].x * 512 - 0.5, points[i].y * 512 - 0.5) for i in MEDIAPIPE131_MESH_INDICES])
+        mesh.close()
     return np.array(out)
 
 
