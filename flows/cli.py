@@ -6,6 +6,8 @@ Exit codes: 0 done (rejections are reported, they are no failures; `--strict` ma
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import json
 import logging
 import os
@@ -14,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -269,7 +271,25 @@ def _dubbed(report: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    app()
+    status: object = 0
+    try:
+        app()
+    except SystemExit as ended:
+        status = ended.code
+    _leave(status if isinstance(status, int) else EXIT_SYSTEM if status else 0)
+
+
+def _leave(status: int) -> NoReturn:
+    """Python's own last work, then out at once.
+
+    Threads inside native libraries that are torn down with the interpreter now and then abort a process that has done
+    all it was asked ("terminate called without an active exception"), and its exit status with it.
+    """
+    atexit._run_exitfuncs()
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":
