@@ -22,7 +22,7 @@ LEFT_OUT = {
     "jax": "mediapipe names it; FaceMesh does not use it",
     "jaxlib": "mediapipe names it; FaceMesh does not use it",
     "sentencepiece": "mediapipe names it for text tasks",
-    "sounddevice": "mediapipe names it for microphones",
+    "sounddevice": "mediapipe and pocketsphinx name it for microphones",
 }
 
 

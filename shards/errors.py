@@ -5,8 +5,12 @@
     |   |-- UnknownSchemaVersion    data written by a newer or foreign program
     |   `-- WrongStore              the place given is no store of ours, or of another layout
     `-- StoreError               the broken world, as met at the store            (exit code 1)
+        |-- StoreUnavailable        it does not answer, or only "later", after every retry (transient)
+        |-- StoreDenied             it answers that this user may not
         |-- ObjectMissing           an object that a record names is not there
         |-- ObjectDamaged           bytes that are not what their record says
+        |-- Superseded              a try came back after its unit was decided otherwise
+        |-- SweptMeanwhile          an object is being removed by a sweep just now (transient)
         `-- AccountError            planned != kept + rejected + quarantined
 
 Unusable footage is neither: it is expected, and becomes a `Rejection` row (see `schema`).
@@ -66,12 +70,28 @@ class StoreError(DubwrightError):
     """The store, or what lies in it, is broken."""
 
 
+class StoreUnavailable(StoreError):
+    """No connection, no answer in time, or the answer to come back later; retries did not help. Later ones may."""
+
+
+class StoreDenied(StoreError):
+    """Credentials are missing, wrong or too weak, or a folder is read-only. Trying again does not help."""
+
+
 class ObjectMissing(StoreError):
     """A record names an object that is not there."""
 
 
 class ObjectDamaged(StoreError):
     """The bytes differ from what their record says."""
+
+
+class Superseded(StoreError):
+    """A try came back after its unit was given up, or its epoch voided: what it has counts no more."""
+
+
+class SweptMeanwhile(StoreError):
+    """An object that is needed again is just being removed. Once the sweep is over, it can be put anew."""
 
 
 class AccountError(StoreError):

@@ -1,79 +1,64 @@
-"""Named bytes in a place: a folder, or a prefix in S3, GCS or Azure, all through obstore.
+"""Named bytes in a place: a folder, or a prefix in S3, GCS or Azure.
 
-Owns atomic writes, exclusive creation (what commits rest on) and the marker that says "this place is ours". What the
-names mean is `commit.py`'s. Every failure names the place, the path and the cause.
+Owns what is the same everywhere: which paths there are, hashing, fetching, and the marker that says "this place is
+ours". How a place keeps its bytes (atomically, exclusively, through trouble) is `local.py`'s and `remote.py`'s; what
+the names mean is `commit.py`'s. Every failure names the place, the path and the cause.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import AlreadyExistsError, BaseError
-from obstore.store import LocalStore, from_url
+from shards.errors import ObjectDamaged, ObjectMissing, RequestError, WrongStore
+from shards.fingerprint import canonical_json
+from shards.local import PARTS, Folder
+from shards.place import Entry, Place
+from shards.remote import Bucket
 
-from shards.errors import ObjectDamaged, ObjectMissing, RequestError, StoreError, WrongStore
-from shards.fingerprint import BLOCK_BYTES, canonical_json
-
-if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+__all__ = ["LAYOUT", "LAYOUT_PATH", "Entry", "Store", "claim", "open_store"]
 
 LAYOUT_PATH = "layout.json"
-LAYOUT = canonical_json({"layout": "dubwright-store", "version": 1})
+LAYOUT = canonical_json({"layout": "dubwright-store", "version": 2})
 REMOTE_SCHEMES = ("s3", "gs", "az")
 
 
 class Store:
     """Objects by path ("a/b/c.json"), whole or in ranges. Made by `open_store`; pickles as its URI."""
 
-    def __init__(self, uri: str, backend: ObjectStore) -> None:
-        self.uri = uri
-        self._backend = backend
-        self._root = Path(backend.prefix) if isinstance(backend, LocalStore) and backend.prefix else None
+    def __init__(self, place: Place) -> None:
+        self.uri = place.uri
+        self._place = place
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return open_store, (self.uri,)
+        # Where it arrives it is looked for, not made: a store that is gone by then is an error.
+        return functools.partial(open_store, create=False), (self.uri,)
 
     def read(self, path: str) -> bytes:
         """The whole object."""
-        with self._explained("read", path):
-            return bytes(self._backend.get(path).bytes())
+        return self._place.read(_checked(path))
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
         """Exactly `length` bytes from `start`; an object that ends before is damaged."""
         if not length:
             return b""
-        size = None
-        try:
-            with self._explained("read", path):
-                data = bytes(self._backend.get_range(path, start=start, length=length))
-        except ObjectMissing:
-            raise
-        except StoreError:
-            # A range that starts past the end is an error of the transport, and worded by each in its own way.
-            if start + length <= (size := self.size(path)):
-                raise
-            data = b""
+        data = self._place.read_range(_checked(path), start, length)
         if len(data) != length:
-            found = self.size(path) if size is None else size
-            raise ObjectDamaged(f"{self._at(path)} ends at byte {found}; {start + length} are recorded")
+            raise ObjectDamaged(f"{self._at(path)} ends at byte {self.size(path)}; {start + length} are recorded")
         return data
 
     def blocks(self, path: str) -> Iterator[bytes]:
         """The whole object, a block at a time."""
-        with self._explained("read", path):
-            for block in self._backend.get(path).stream(min_chunk_size=BLOCK_BYTES):
-                yield bytes(block)
+        return self._place.blocks(_checked(path))
 
     def sha256(self, path: str) -> str:
         """The sha256 of what is really there."""
@@ -84,25 +69,15 @@ class Store:
 
     def write(self, path: str, data: bytes) -> None:
         """Puts the object, in place of any other; a reader sees the old one or the new one."""
-        with self._explained("write", path):
-            self._backend.put(path, data)
-            self._settle(path)
+        self._place.write(_ours(path), data)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Puts the object unless one is there; False when one was. Of two at once exactly one gets True."""
-        with self._explained("create", path):
-            try:
-                self._backend.put(path, data, mode="create")
-            except AlreadyExistsError:
-                return False
-            self._settle(path)
-            return True
+        """Puts the object unless one is there; False when one was. Of any number at once exactly one gets True."""
+        return self._place.create(_ours(path), data)
 
     def put_file(self, path: str, local: Path) -> None:
         """Puts a local file, in place of any other; large ones in parts."""
-        with self._explained("write", path):
-            self._backend.put(path, local)
-            self._settle(path)
+        self._place.put_file(_ours(path), local)
 
     def fetch(self, path: str, local: Path) -> None:
         """Copies the object to a local file, which appears whole or not at all."""
@@ -126,51 +101,47 @@ class Store:
 
     def size(self, path: str) -> int:
         """Bytes."""
-        with self._explained("look at", path):
-            return self._backend.head(path)["size"]
+        return self._place.look(_checked(path)).size_bytes
 
     def modified(self, path: str) -> datetime:
         """When the object was last put, by the store's own clock."""
-        with self._explained("look at", path):
-            return self._backend.head(path)["last_modified"]
+        return self._place.look(_checked(path)).modified
+
+    def entries(self, prefix: str = "") -> Iterator[Entry]:
+        """The objects under a folder ("commits/"), sorted by path. An object put or deleted meanwhile may be missed."""
+        folder = prefix.rstrip("/")
+        return self._place.entries(_checked(folder) if folder else "")
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """The paths under a folder ("commits/"), sorted."""
-        with self._explained("list", prefix):
-            found = [entry["path"] for chunk in self._backend.list(prefix or None) for entry in chunk]
-        yield from sorted(found)
+        return (entry.path for entry in self.entries(prefix))
+
+    def leftovers(self) -> Iterator[Entry]:
+        """What killed writers left: never listed, never read, for a sweep to `delete` when old enough.
+
+        One that is young may be an object on its way. Only on a local disk: see `remote.py` for a bucket's.
+        """
+        return self._place.leftovers()
 
     def delete(self, path: str) -> None:
         """Removes the object; one that is not there is no error (stores differ on that, we do not)."""
-        with self._explained("delete", path):
-            try:
-                self._backend.delete(path)
-            except FileNotFoundError:
-                return
+        self._place.delete(_checked(path))
 
     def _at(self, path: str) -> str:
-        return f"{self.uri.rstrip('/')}/{path}"
+        return f"{self.uri}/{path}"
 
-    @contextmanager
-    def _explained(self, verb: str, path: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise ObjectMissing(f"cannot {verb} {self._at(path)}: it is not there") from error
-        except (BaseError, OSError) as error:
-            raise StoreError(f"cannot {verb} {self._at(path)}: {_first_line(error)}") from error
 
-    def _settle(self, path: str) -> None:
-        """On a local disk: what was put outlives a power cut (file, then the folder that names it)."""
-        if self._root is None:
-            return
-        target = self._root / path
-        for place in (target, target.parent):
-            handle = os.open(place, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+def _checked(path: str) -> str:
+    """Refuses, everywhere alike, what some place would take for another path or for one outside of it."""
+    if not path.isprintable() or any(name in ("", ".", "..") for name in path.split("/")):
+        raise RequestError("not a path of a store: printable names between single slashes", field="path", value=path)
+    return path
+
+
+def _ours(path: str) -> str:
+    if path.split("/")[0] == PARTS:
+        raise RequestError(f"{PARTS} is for what is being written", field="path", value=path)
+    return _checked(path)
 
 
 def open_store(uri: str | Path, *, create: bool = True) -> Store:
@@ -179,7 +150,7 @@ def open_store(uri: str | Path, *, create: bool = True) -> Store:
     if scheme in ("", "file"):
         store = _local_store(Path(uri if not scheme else unquote(urlsplit(str(uri)).path)), create=create)
     elif scheme in REMOTE_SCHEMES:
-        store = _remote_store(str(uri))
+        store = Store(Bucket(str(uri)))
     else:
         raise RequestError("no store speaks this scheme", field="store", value=uri, choices=("file", *REMOTE_SCHEMES))
     claim(store, create=create)
@@ -191,7 +162,7 @@ def claim(store: Store, *, create: bool) -> None:
     marker = _marker(store)
     if marker is None and create:
         if next(store.list(), None) is None:
-            store.create(LAYOUT_PATH, LAYOUT)
+            _mark_as_ours(store)
         # Looked at again: another process may have claimed the place in the meantime.
         marker = _marker(store)
         if marker is None:
@@ -201,6 +172,12 @@ def claim(store: Store, *, create: bool) -> None:
     if marker.strip() != LAYOUT:
         shown = marker[:100].decode(errors="replace")
         raise WrongStore(f"{LAYOUT_PATH} is of another layout or version: {shown}", where=store.uri)
+
+
+def _mark_as_ours(store: Store) -> None:
+    # Some services take the condition of a create and ignore it: there, two runs would both win a commit.
+    if store.create(LAYOUT_PATH, LAYOUT) and store.create(LAYOUT_PATH, LAYOUT):
+        raise WrongStore("no store can be here: this service does not refuse to create what is there", where=store.uri)
 
 
 def _marker(store: Store) -> bytes | None:
@@ -215,19 +192,6 @@ def _local_store(path: Path, *, create: bool) -> Store:
     if not create and not root.is_dir():
         raise WrongStore("no store here: there is no such folder", where=str(root))
     try:
-        return Store(str(root), LocalStore(root, mkdir=create))
-    except (BaseError, OSError) as error:
-        raise WrongStore(f"cannot be a store: {_first_line(error)}", where=str(root)) from error
-
-
-def _remote_store(uri: str) -> Store:
-    # Credentials, endpoint and region come from the environment, as each cloud's own tools read them.
-    try:
-        return Store(uri, from_url(uri))
-    except (BaseError, ValueError) as error:
-        raise RequestError(f"not a usable address: {_first_line(error)}", field="store", value=uri) from error
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+        return Store(Folder(root, create=create))
+    except OSError as error:
+        raise WrongStore(f"cannot be a store: {error.strerror}", where=str(root)) from error
