@@ -1,26 +1,22 @@
 """`dubwright ...`: reads arguments, calls a flow, prints. Nothing else; and nothing heavy is imported to print help.
 
-Exit codes: 0 done (rejections are reported, they are no failures; `--strict` makes them 4), 1 the system failed,
-2 the request was wrong, 130 stopped by Ctrl-C.
+The exit codes are in `answer.py`, `dubwright store ...` is `cli_store.py`'s.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
-import json
-import logging
 import os
-import shlex
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from flows.embedded import prefect_api, use_embedded_defaults
+from flows.answer import EXIT_STRICT, EXIT_SYSTEM, AsJson, DryRun, answering, lines
+from flows.cli_store import store_app
+from flows.embedded import prefect_api
 from flows.settings import settings
 
 app = typer.Typer(
@@ -31,19 +27,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-store_app = typer.Typer(help="What is done, rejected and quarantined in a store.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
 
 Address = Annotated[
     str, typer.Option(help="where work runs: local (a Ray of our own), auto (a Ray that is there), none (a plain loop)")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="the last line of stdout is one JSON object")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="show the plan and change nothing")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings; see --dry-run for all of them")]
 Store = Annotated[str, typer.Option(help="folder or URI of the store")]
-
-log = logging.getLogger(__name__)
-EXIT_SYSTEM, EXIT_REQUEST, EXIT_STRICT, EXIT_STOPPED = 1, 2, 4, 130
 
 
 @app.command()
@@ -78,11 +68,11 @@ def preprocess(
         where = checked(address)
         job = settings(flow.PreprocessJob, config, limit=limit)
         if dry_run:
-            answer(plan := flow.dry_run(sources, store, job), _lines(plan, without=("config",)))
+            answer(plan := flow.dry_run(sources, store, job), lines(plan, without=("config",)))
             return
         with prefect_api():
             summary = flow.preprocess(sources, store, job, where)
-        answer(summary, _lines(summary))
+        answer(summary, lines(summary))
         if strict and (summary["rejected"] or summary["quarantined"]):
             raise typer.Exit(EXIT_STRICT)
 
@@ -107,11 +97,11 @@ def train(
         recipe_ = settings(type(recipe(preset)), config, base=recipe(preset).model_dump())
         if dry_run:
             plan = flow.dry_run(store, str(out), preset, dataset, recipe_)
-            answer(plan, _lines(plan, without=("config",)))
+            answer(plan, lines(plan, without=("config",)))
             return
         with prefect_api():
             summary = flow.train(store, str(out), preset, dataset, recipe_, address=where)
-        answer(summary, _lines(summary))
+        answer(summary, lines(summary))
 
 
 @app.command()
@@ -135,7 +125,7 @@ def dub(
         from flows import dub as flow
 
         if dry_run:
-            answer(plan := flow.dry_run(manifest, out, checkpoint, only), _lines(plan, without=("rows",)))
+            answer(plan := flow.dry_run(manifest, out, checkpoint, only), lines(plan, without=("rows",)))
             return
         with prefect_api():
             report = flow.dub(manifest, out, checkpoint, only, address=where)
@@ -157,83 +147,10 @@ def inspect(
         from flows.inspect import inspect as look
 
         found = look(target, picture)
-        answer(found, _lines(found))
-
-
-@store_app.command("status")
-def store_status(store: Annotated[str, typer.Argument(help="folder or URI")], as_json: AsJson = False) -> None:
-    """Plans with their accounts, and datasets."""
-    with answering(as_json) as answer:
-        from shards.status import status
-        from shards.store import open_store
-
-        found = status(open_store(store, create=False))
-        answer(found, _lines(found))
-
-
-@store_app.command("retry")
-def store_retry(store: Annotated[str, typer.Argument(help="folder or URI")], as_json: AsJson = False) -> None:
-    """Let everything in quarantine be tried again, by the next run that wants it."""
-    with answering(as_json) as answer:
-        from flows.units import release_all
-        from shards.commit import Ledger
-        from shards.store import open_store
-
-        released = release_all(Ledger(open_store(store, create=False)))
-        answer({"released": released}, _lines({"released": released}))
-
-
-@store_app.command("verify")
-def store_verify(store: Annotated[str, typer.Argument(help="folder or URI")], as_json: AsJson = False) -> None:
-    """Re-hash every object; names each damaged one and the units to do again."""
-    with answering(as_json) as answer:
-        from shards.fingerprint import plain
-        from shards.status import verify
-        from shards.store import open_store
-
-        found = plain(verify(open_store(store, create=False)))
-        answer(found, _lines(found))
-        if found["damaged"]:
-            raise typer.Exit(EXIT_SYSTEM)
+        answer(found, lines(found))
 
 
 # -- what all commands share -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def answering(as_json: bool, resumes: bool = False) -> Iterator[Callable[[dict[str, Any], str], None]]:
-    """Sets the engines up, prints the answer, and turns what went wrong into one clear line and an exit code."""
-    use_embedded_defaults()
-    from shards.errors import DubwrightError, RequestError
-
-    def answer(value: dict[str, Any], text: str) -> None:
-        print(json.dumps(value, ensure_ascii=False, default=str) if as_json else text, flush=True)
-
-    try:
-        _set_up_log(os.environ.get("DUBWRIGHT_LOG", "WARNING"))
-        yield answer
-    except RequestError as error:
-        print(f"dubwright: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_REQUEST) from error
-    except (DubwrightError, OSError) as error:
-        # OSError: the disk is full, a folder may not be written. Where in the program is of use to us only.
-        log.debug("failed", exc_info=error)
-        print(f"dubwright: {type(error).__name__}: {error}", file=sys.stderr)
-        raise typer.Exit(EXIT_SYSTEM) from error
-    except KeyboardInterrupt:
-        again = shlex.join(["dubwright", *sys.argv[1:]])
-        resume = f" Run it again to go on: {again}" if resumes else ""
-        print(f"\ndubwright: stopped. What was finished is kept.{resume}", file=sys.stderr)
-        raise typer.Exit(EXIT_STOPPED) from None
-
-
-def _set_up_log(level: str) -> None:
-    from shards.errors import RequestError
-
-    if (number := logging.getLevelNamesMapping().get(level.upper())) is None:
-        choices = logging.getLevelNamesMapping()
-        raise RequestError("no such level", field="DUBWRIGHT_LOG", value=level, choices=choices)
-    logging.basicConfig(level=number, format="%(levelname)s %(name)s: %(message)s")
 
 
 def checked(address: str) -> str:
@@ -244,22 +161,6 @@ def checked(address: str) -> str:
     if address not in ADDRESSES:
         raise RequestError("no such engine", field="--address", value=address, choices=ADDRESSES)
     return address
-
-
-def _lines(value: dict[str, Any], without: tuple[str, ...] = ()) -> str:
-    """name: value, a line each; nested values indented."""
-    lines = []
-    for name, item in value.items():
-        if name in without:
-            continue
-        if isinstance(item, dict):
-            inner = _lines(item)
-            lines.append(f"{name}:" + ("\n  " + inner.replace("\n", "\n  ") if inner else " none"))
-        elif isinstance(item, list):
-            lines.append(f"{name}: " + (", ".join(map(str, item)) if item else "none"))
-        else:
-            lines.append(f"{name}: {item}")
-    return "\n".join(lines)
 
 
 def _dubbed(report: dict[str, Any]) -> str:

@@ -6,13 +6,12 @@ Running the same command again does only what is missing; a threshold that moved
 from __future__ import annotations
 
 import functools
-import itertools
 import shlex
 import time
-from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -26,19 +25,36 @@ from flows.sources import SourceFile, find_sources
 from flows.units import stop_on_interrupt, work_off
 from flows.version import stage_version
 from flows.workers.extract import ExtractWorker
+from flows.workers.pack import PackWorker
 from preprocessing.config import PreprocessConfig, QualityConfig
 from preprocessing.errors import Unusable
 from preprocessing.media.probe import probe
 from preprocessing.quality.gates import judge
-from shards.commit import Ledger, Plan, SampleEntry, Unit
+from shards.commit import Claim, Ledger, Plan, Receipt, SampleEntry, Unit
+from shards.deal import PackConfig
 from shards.fingerprint import fingerprint
-from shards.index import DatasetInfo
-from shards.pack import PackConfig, finalize
+from shards.harvest import Harvest, harvest
+from shards.leases import hold_lease
+from shards.pack import open_shards
+from shards.publish import Publication
+from shards.publish import publish as publish_dataset
 from shards.schema import Rejection
+from shards.shard import pack_shard, plan_shards
 from shards.store import open_store
 
 GIVEN_UP_SHOWN = 10
 """Sources in quarantine that the summary names."""
+
+
+PACKED_HERE = 4
+"""Shards that are packed in this process: a cluster takes longer to start than these take to copy."""
+
+
+class Outcome(NamedTuple):
+    """What the plan came to."""
+
+    harvest: Harvest
+    publication: Publication | None
 
 
 class PreprocessJob(BaseModel):
@@ -86,11 +102,19 @@ def extract_clips(plan: Plan, store: str, job: PreprocessJob, address: str) -> N
         factory=functools.partial(ExtractWorker, ledger.store.uri, job.clips.model_dump(mode="json")),
         cpus=1.0,
     )
-    with (
-        stop_on_interrupt() as should_stop,
-        open_engine(address) as engine,
-        Progress("sources") as progress,
-    ):
+    _work_off(ledger, plan, spec, job, address, _reproduce, "sources")
+
+
+def _work_off(
+    ledger: Ledger,
+    plan: Plan,
+    spec: WorkerSpec[Claim, Receipt],
+    job: PreprocessJob,
+    address: str,
+    reproduce: Callable[[Unit], str],
+    what: str,
+) -> None:
+    with stop_on_interrupt() as should_stop, open_engine(address) as engine, Progress(what) as progress:
         progress.total(len(plan.units))
         work_off(
             ledger,
@@ -99,7 +123,7 @@ def extract_clips(plan: Plan, store: str, job: PreprocessJob, address: str) -> N
             engine=engine,
             config=job.engine,
             progress=progress,
-            reproduce=_reproduce,
+            reproduce=reproduce,
             should_stop=should_stop,
         )
 
@@ -110,14 +134,34 @@ def _reproduce(unit: Unit) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def publish(plan: Plan, store: str, job: PreprocessJob) -> DatasetInfo | None:
-    """Proves the account and publishes; None when not one clip is worth training on."""
+def publish(plan: Plan, store: str, job: PreprocessJob, address: str) -> Outcome:
+    """Proves the account, packs what is not packed yet, and publishes; no dataset when no clip is worth training on."""
     ledger = Ledger(open_store(store, create=False))
-    accept = functools.partial(_accept, config=job.clips.quality)
-    ledger.account(plan).check()
-    if not any(accept(entry) is None for receipt in ledger.receipts(plan) for entry in receipt.samples):
-        return None
-    return finalize(ledger, plan, job.pack, accept=accept, thresholds=job.clips.quality.model_dump(mode="json"))
+    harvested = harvest(ledger, plan, accept=functools.partial(_accept, config=job.clips.quality))
+    harvested.check()
+    if not harvested.samples.num_rows:
+        return Outcome(harvested, None)
+    packing = plan_shards(harvested, job.pack)
+    # The decisions of both plans are needed up to the last moment, whatever a sweep thinks of them.
+    with hold_lease(ledger.store, "publish", reads=(plan.plan_id, packing.plan.plan_id)) as lease:
+        _pack(ledger, packing.plan, job, address, lease.run)
+        thresholds = job.clips.quality.model_dump(mode="json")
+        published = publish_dataset(ledger, harvested, packing, job.pack, lease=lease, thresholds=thresholds)
+    return Outcome(harvested, published)
+
+
+def _pack(ledger: Ledger, plan: Plan, job: PreprocessJob, address: str, run: str) -> None:
+    pending = open_shards(ledger, plan)
+    if len(pending) <= PACKED_HERE:
+        for unit in pending:
+            pack_shard(ledger, ledger.begin(unit, run, is_isolated=False))
+        return
+    spec = WorkerSpec(name="pack", factory=functools.partial(PackWorker, ledger.store.uri), cpus=1.0)
+    _work_off(ledger, plan, spec, job, address, _look_for_damage, "shards")
+
+
+def _look_for_damage(unit: Unit) -> str:
+    return "dubwright store verify, for what is damaged"
 
 
 def _accept(entry: SampleEntry, config: QualityConfig) -> Rejection | None:
@@ -133,39 +177,37 @@ def preprocess(
     job = job or PreprocessJob()
     plan = plan_sources(sources, job)
     extract_clips(plan, store, job, address)
-    dataset = publish(plan, store, job)
-    return summary(plan, store, job, dataset) | {"seconds": round(time.monotonic() - begun, 1)}
+    outcome = publish(plan, store, job, address)
+    return summary(outcome, store) | {"seconds": round(time.monotonic() - begun, 1)}
 
 
-def summary(plan: Plan, store: str, job: PreprocessJob, dataset: DatasetInfo | None) -> dict[str, Any]:
+def summary(outcome: Outcome, store: str) -> dict[str, Any]:
     """The account in plain values, as `--json` prints it."""
-    ledger = Ledger(open_store(store, create=False))
-    account = ledger.account(plan)
-    reasons: Counter[str] = Counter()
-    clips = 0
-    for receipt in ledger.receipts(plan):
-        reasons.update(r.code for r in receipt.rejections)
-        verdicts = [judge(entry.scores, job.clips.quality) for entry in receipt.samples]
-        reasons.update(v.code for v in verdicts if v is not None)
-        clips += sum(v is None for v in verdicts)
+    harvested, publication = outcome
+    account = harvested.account
     return {
+        "account": str(account),
         "planned": account.planned,
         "kept": account.kept,
         "rejected": account.rejected,
         "quarantined": account.quarantined,
-        "clips": clips,
-        "rejections": dict(sorted(reasons.items())),
-        "given_up": _given_up(ledger, plan) if account.quarantined else {},
-        "dataset": dataset.hash if dataset else None,
+        "clips": harvested.samples.num_rows,
+        "rejections": dict(harvested.rejections),
+        "given_up": _given_up(harvested),
+        "dataset": publication.info.hash if publication else None,
+        # False: another dataset was published while this one was being made, and stays the newest.
+        "is_newest": publication.is_current if publication else None,
         "store": store,
     }
 
 
-def _given_up(ledger: Ledger, plan: Plan) -> dict[str, str]:
+def _given_up(harvested: Harvest) -> dict[str, str]:
     """Source -> why it was given up and what shows it, for the first few."""
-    found = ((unit, ledger.quarantined(unit.unit_id)) for unit in plan.units)
-    told = ((unit.payload["name"], f"{q.error_class}: {q.message}; to see it: {q.reproduce}") for unit, q in found if q)
-    return dict(itertools.islice(told, GIVEN_UP_SHOWN))
+    names = {unit.unit_id: unit.payload["name"] for unit in harvested.plan.units}
+    return {
+        names[found.unit_id]: f"{found.error_class}: {found.message}; to see it: {found.reproduce}"
+        for found in harvested.given_up[:GIVEN_UP_SHOWN]
+    }
 
 
 def dry_run(sources: list[str], store: str, job: PreprocessJob) -> dict[str, Any]:

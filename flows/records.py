@@ -121,7 +121,7 @@ class Records:
         return "failed_system", "it was not finished; run the same command again"
 
     def _failure(self, unit: Unit) -> tuple[Status, str] | None:
-        """Why the unit has no result; None when it has one, or is still to do. A commit outweighs a quarantine."""
+        """Why the unit has no result; None when it has one, or is still to do."""
         receipt = self.ledger.receipt(unit.unit_id)
         if receipt is not None:
             reasons = "; ".join(f"{r.code}: {r.detail}" for r in receipt.rejections)

@@ -26,6 +26,7 @@ from model.training.config import TrainConfig, recipe
 from model.training.loop import TrainResult
 from model.training.stages import STAGES
 from shards.errors import DubwrightError, RequestError
+from shards.leases import hold_lease
 from shards.reader import Dataset, open_dataset
 from shards.store import open_store
 
@@ -68,14 +69,20 @@ def train_model(job: TrainJob, engine_config: EngineConfig, address: str) -> Tra
     gpus = 1.0 if TrainConfig.model_validate(job.config).device.startswith("cuda") else 0.0
     spec = WorkerSpec(name="train", factory=TrainWorker, cpus=1.0, gpus=gpus)
     config = engine_config.model_copy(update={"max_workers": 1, "max_attempts": ATTEMPTS, "deadline_s": A_WEEK_S})
-    with stop_on_interrupt() as should_stop, open_engine(address) as engine, _watched(job):
+    with (
+        # No sweep takes the dataset away while it is trained on.
+        hold_lease(open_store(job.store, create=False), "train", reads=[job.dataset]),
+        stop_on_interrupt() as should_stop,
+        open_engine(address) as engine,
+        _watched(job),
+    ):
         summary = run(
             [job],
             spec,
             engine=engine,
             config=config,
             key=lambda item: item.out,
-            on_start=lambda item, attempt: None,
+            prepare=lambda item, attempt: item,
             on_done=lambda item, result: results.append(result),
             on_failed=lambda item, failure: failures.append(failure),
             should_stop=should_stop,

@@ -1,4 +1,4 @@
-"""What the store's records say, as types: a plan's units, a commit, a quarantine, the account.
+"""What the store's records say, as types: a plan's units, a try, a decision, the account.
 
 Values only; when each is written, and who wins, is `commit.py`'s. On disk a record is sealed json.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -18,6 +18,8 @@ from shards.schema import SCHEMA_VERSION, Rejection
 from shards.sealed import sealed_json, unsealed
 
 Record = TypeVar("Record")
+VoidReason = Literal["retry", "damaged", "lapsed", "forgotten"]
+"""Somebody wants it tried again; what was decided cannot be read; who tried it is gone; no plan names it any more."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 
@@ -121,12 +123,26 @@ class Attempt:
     """That a try has started; written before it does, so a crash in native code is charged to its unit."""
 
     unit_id: str
+    epoch: int
+    """Which decision of the unit it is after; from 1."""
     number: int
-    """From 1."""
-    owner: str
-    """Who tries: for people and logs."""
+    """From 1, within the epoch."""
+    run: str
+    """Whose lease it lives under."""
+    is_isolated: bool
+    """The work is done in a process of its own: when the driver dies, that is not the unit's doing."""
     started_at: str
     """ISO 8601, UTC."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A try under way, as it is handed to a worker: the right to put objects for a unit and to decide it."""
+
+    unit: Unit
+    epoch: int
+    number: int
+    run: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +158,55 @@ class Quarantine:
     attempts: int
 
 
+Result = Receipt | Quarantine
+"""What a unit can come to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What a unit came to, and in which try: the content of its commit."""
+
+    unit_id: str
+    epoch: int
+    number: int
+    """The try that decided."""
+    run: str
+    result: Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Void:
+    """That an epoch of a unit counts no more, whatever was or will be decided in it. The next one is open."""
+
+    unit_id: str
+    epoch: int
+    reason: VoidReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """That a run is alive. It is written again and again; one that has not been for `ttl_s` is over."""
+
+    run: str
+    holder: str
+    """Who: for people and logs."""
+    started_at: str
+    ttl_s: float
+    reads: tuple[str, ...] = ()
+    """Datasets and plans it needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """That a sweep has begun."""
+
+    number: int
+    """One more than any before."""
+    run: str
+    """Whose lease it lives under."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
     """What became of a plan's units. A unit is counted once."""
@@ -154,6 +219,10 @@ class Account:
     quarantined: int
     pending: int
     """Neither."""
+
+    def __str__(self) -> str:
+        text = f"{self.planned} planned = {self.kept} kept + {self.rejected} rejected + {self.quarantined} quarantined"
+        return f"{text} + {self.pending} pending" if self.pending else text
 
     def check(self) -> None:
         """Refuses to go on unless planned = kept + rejected + quarantined."""

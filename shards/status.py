@@ -1,137 +1,161 @@
-"""What is in a store, and whether it is what the records say: for `dubwright store status` and `store verify`.
+"""What is in a store: plans with their accounts, datasets, who is at work, what was given up and why. Reads only.
 
-Reads only, but for `redo`, which clears damage away so that the ordinary run makes it again.
+Each decision is read once, whatever plans name its unit. Whether the bytes are right is `verify.py`'s question.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
-from shards.commit import Ledger, ObjectRef, commit_path
+from pydantic import TypeAdapter
+
+from shards import plans
+from shards.ahead import read_ahead
+from shards.catalog import current_dataset, published
+from shards.commit import READS_AT_ONCE, Ledger, commit_path
 from shards.errors import ObjectDamaged, ObjectMissing, StoreError
 from shards.fingerprint import plain
-from shards.index import dataset_hash, index_path, info_path, read_info
-from shards.reader import current_dataset, open_dataset, published
+from shards.index import read_info
+from shards.leases import leases, read_lease, sweep_files, sweep_run
+from shards.records import Account, Void, from_record
+from shards.sealed import unsealed
 from shards.store import Store
 
-log = logging.getLogger(__name__)
+QUARANTINED_SHOWN = 20
+_READ_TOGETHER = 64
+"""Records that one thread reads in one go: handing each to a thread by itself costs more than reading it."""
+
+T = TypeVar("T")
+Outcome = Literal["kept", "rejected", "quarantined", "unreadable"]
+_void: TypeAdapter[Void] = TypeAdapter(Void)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Damage:
-    """An object that is not what its records say."""
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A unit in quarantine, as it is shown."""
 
-    path: str
-    problem: str
-    units: tuple[str, ...]
-    """Units whose commit names it: to be done again."""
-    datasets: tuple[str, ...]
-    """Datasets that hold it: to be published again."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
-    """The outcome of reading every byte."""
-
-    objects: int
-    size_bytes: int
-    damaged: tuple[Damage, ...]
-
-    @property
-    def units_to_redo(self) -> tuple[str, ...]:
-        return tuple(sorted({unit for damage in self.damaged for unit in damage.units}))
+    unit_id: str
+    error_class: str
+    message: str
+    reproduce: str
 
 
 def status(store: Store) -> dict[str, Any]:
-    """Plans (newest first) with their accounts, datasets, and which is CURRENT; plain values."""
+    """Everything in plain values, the newest plan first."""
     ledger = Ledger(store)
-    plans = []
-    for plan_id in ledger.plans():
-        plan = ledger.read_plan(plan_id)
-        plans.append({"plan_id": plan_id, "stage": plan.stage, "account": plain(ledger.account(plan))})
+    outcomes, given_up = _outcomes(ledger)
     return {
         "uri": store.uri,
-        "plans": plans,
+        "plans": [_plan(store, plan_id, outcomes) for plan_id in ledger.plans()],
+        "quarantined": [plain(given) for given in given_up[:QUARANTINED_SHOWN]],
+        "unreadable": sorted(unit_id for unit_id, outcome in outcomes.items() if outcome == "unreadable"),
+        "reopened": _voids_by_reason(store),
         "datasets": [_summary(store, name) for name in published(store)],
         "current": current_dataset(store),
+        "runs": _runs(store),
+        "sweep": _sweep(store),
     }
 
 
-def verify(store: Store) -> Verification:
-    """Reads every object that a commit or a dataset names, and compares it with its name."""
-    damaged = _damaged_records(store)
-    unreadable = {damage.path for damage in damaged}
-    refs, units, datasets = _named_objects(store, unreadable)
-    for path in sorted(refs):
-        if problem := _problem(store, refs[path]):
-            log.error("%s: %s", path, problem)
-            damaged.append(Damage(path=path, problem=problem, units=tuple(units[path]), datasets=tuple(datasets[path])))
-    total = sum(ref.size_bytes for ref in refs.values())
-    return Verification(objects=len(refs), size_bytes=total, damaged=tuple(damaged))
+def _outcomes(ledger: Ledger) -> tuple[dict[str, Outcome], list[_Given]]:
+    """What each decided unit came to, and those given up, by unit id."""
+    decided = sorted(ledger.decided().items())
+    outcomes: dict[str, Outcome] = {}
+    given_up: list[_Given] = []
+    for unit_id, outcome, given in _together(lambda which: _outcome(ledger.store, *which), decided):
+        if outcome is not None:
+            outcomes[unit_id] = outcome
+        if given is not None:
+            given_up.append(given)
+    return outcomes, given_up
 
 
-def redo(store: Store, found: Verification) -> tuple[str, ...]:
-    """Removes the damaged objects and the commits that name them; the units are pending again."""
-    for unit_id in found.units_to_redo:
-        store.delete(commit_path(unit_id))
-    # After the commits: a commit must never name what we have removed ourselves.
-    for damage in found.damaged:
-        store.delete(damage.path)
-    return found.units_to_redo
-
-
-def _named_objects(
-    store: Store, unreadable: set[str]
-) -> tuple[dict[str, ObjectRef], dict[str, list[str]], dict[str, list[str]]]:
-    """path -> what is recorded of it, the units and the datasets that name it."""
-    refs: dict[str, ObjectRef] = {}
-    units: dict[str, list[str]] = defaultdict(list)
-    datasets: dict[str, list[str]] = defaultdict(list)
-    for unit_id in Ledger(store).committed():
-        if commit_path(unit_id) not in unreadable and (receipt := Ledger(store).receipt(unit_id)) is not None:
-            for ref in receipt.objects:
-                refs[ref.path] = ref
-                units[ref.path].append(unit_id)
-    for name in published(store):
-        if info_path(name) not in unreadable:
-            for ref in read_info(store, name).shards:
-                refs[ref.path] = ref
-                datasets[ref.path].append(name)
-    return refs, units, datasets
-
-
-def _damaged_records(store: Store) -> list[Damage]:
-    """Commits and dataset records that cannot be read, or are not those of their name."""
-    damaged = []
-    for unit_id in Ledger(store).committed():
-        try:
-            Ledger(store).receipt(unit_id)
-        except StoreError as error:
-            damaged.append(Damage(path=commit_path(unit_id), problem=str(error), units=(unit_id,), datasets=()))
-    for name in published(store):
-        path = info_path(name)
-        try:
-            info = read_info(store, name)
-            path = index_path(name)
-            if dataset_hash(info, open_dataset(store, name).table) != name:
-                raise ObjectDamaged("its rows are not those the dataset is named by")
-        except StoreError as error:
-            damaged.append(Damage(path=path, problem=str(error), units=(), datasets=(name,)))
-    return damaged
-
-
-def _problem(store: Store, ref: ObjectRef) -> str | None:
+def _outcome(store: Store, unit_id: str, epoch: int) -> tuple[str, Outcome | None, _Given | None]:
+    """Of a record of a thousand samples only the kind is wanted: its checksum is proof enough of the rest."""
+    path = commit_path(unit_id, epoch)
     try:
-        found = store.sha256(ref.path)
+        result = unsealed(store.read(path), f"{store.uri}/{path}")["result"]
     except ObjectMissing:
-        return "missing"
-    return None if found == ref.sha256 else f"damaged: its bytes hash to {found[:12]}..., not to its name"
+        return unit_id, None, None  # voided and swept since
+    except (StoreError, KeyError):
+        return unit_id, "unreadable", None
+    if "error_class" not in result:
+        return unit_id, "kept" if result["objects"] or result["samples"] else "rejected", None
+    given = _Given(unit_id, result["error_class"], result["message"], result["reproduce"])
+    return unit_id, "quarantined", given
+
+
+def _plan(store: Store, plan_id: str, outcomes: Mapping[str, Outcome]) -> dict[str, Any]:
+    try:
+        head, unit_ids = plans.read_head(store, plan_id), plans.read_unit_ids(store, plan_id)
+    except (ObjectDamaged, ObjectMissing) as error:
+        return {"plan_id": plan_id, "problem": str(error)}
+    counts = Counter(outcomes.get(unit_id, "pending") for unit_id in unit_ids)
+    account = Account(
+        planned=len(unit_ids),
+        kept=counts["kept"],
+        rejected=counts["rejected"],
+        quarantined=counts["quarantined"],
+        pending=counts["pending"],
+    )
+    unreadable = {"unreadable": counts["unreadable"]} if counts["unreadable"] else {}
+    return {"plan_id": plan_id, "stage": head["stage"], "account": plain(account) | unreadable}
+
+
+def _voids_by_reason(store: Store) -> dict[str, int]:
+    def reason(path: str) -> str:
+        try:
+            return from_record(_void, store.read(path), f"{store.uri}/{path}").reason
+        except StoreError:
+            return "unreadable"
+
+    return dict(sorted(Counter(_together(reason, list(store.list("voids/")))).items()))
 
 
 def _summary(store: Store, name: str) -> dict[str, Any]:
-    info = read_info(store, name)
     shown = ("hash", "plan_id", "num_samples", "hours", "size_bytes", "samples_by_split", "rejections")
+    try:
+        info = read_info(store, name)
+    except StoreError as error:
+        return {"hash": name, "problem": str(error)}
     return {field: plain(getattr(info, field)) for field in shown}
+
+
+def _runs(store: Store) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": seen.lease.run,
+            "holder": seen.lease.holder,
+            "since": seen.lease.started_at,
+            "seen_s_ago": max(round(seen.age_s), 0),
+            "is_alive": seen.is_alive,
+            "reads": list(seen.lease.reads),
+        }
+        for seen in leases(store)
+    ]
+
+
+def _sweep(store: Store) -> dict[str, Any] | None:
+    """The sweep under way, or the one that died there."""
+    files = sweep_files(store)
+    last = max(files, default=0)
+    if not last or "over" in files[last] or (run := sweep_run(store, last)) is None:
+        return None
+    lease = read_lease(store, run)
+    return {"number": last, "run": run, "holder": lease.holder if lease is not None else "a run that is over"}
+
+
+def _together(work: Any, items: Sequence[Any]) -> Iterator[Any]:
+    """`map(work, items)`, many at a time in each of several threads."""
+    for results in read_ahead(lambda chunk: [work(item) for item in chunk], _chunks(items), depth=READS_AT_ONCE):
+        yield from results
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    waiting = iter(items)
+    while chunk := list(islice(waiting, _READ_TOGETHER)):
+        yield chunk

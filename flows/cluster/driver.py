@@ -1,38 +1,34 @@
-"""Runs items through a pool: the same loop whether the workers are Ray actors or this very process.
+"""Runs items through pools: the same loop whether the workers are Ray actors or this very process.
 
-The driver owns the items: how many are out, what a failure means for one, when to stop. It knows neither Ray nor
-what an item is. Callbacks run here, one at a time; an exception in one of them ends the run, since it is the caller's
-record keeping that broke.
+The driver decides when to hand out, when to look and when to stop. What a failure means for an item is `lane_run.py`'s,
+how many workers each lane has `sizing.py`'s; it knows neither Ray nor what an item is.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Generic
+from typing import Any
 
-from flows.cluster.boundary import Done
 from flows.cluster.config import EngineConfig
 from flows.cluster.engine import Engine
-from flows.cluster.failures import Failure, FailureKind
-from flows.cluster.pool import Finished, Pool, Returned
+from flows.cluster.failures import EngineError, Failure
+from flows.cluster.feed import Feed
+from flows.cluster.lane import Lane, Task
+from flows.cluster.lane_run import LaneRun
 from flows.cluster.resources import plan_pool
+from flows.cluster.sizing import OnSizes, Sizing
 from flows.cluster.work import Item, Result, WorkerSpec
-
-log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 """How long the driver looks away from `should_stop`."""
-MAX_BACKOFF_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
-    """How a run went."""
+    """How a run went, or one lane of it."""
 
     done: int
     failed: int
@@ -42,171 +38,120 @@ class RunSummary:
     """Items begun and not finished when it stopped; they are neither done nor failed."""
     seconds: float
     busy_seconds: float
-    """Time spent in `process`, over all workers."""
+    """Time spent in the worker's code, over all workers."""
 
 
 def run(
-    items: Iterable[Item],
-    spec: WorkerSpec[Item, Result],
+    items: Iterable[Item] | Feed[Item],
+    spec: WorkerSpec[Task, Result],
     *,
     engine: Engine,
     config: EngineConfig,
     key: Callable[[Item], str],
-    on_start: Callable[[Item, int], None],
+    prepare: Callable[[Item, int], Task],
     on_done: Callable[[Item, Result], None],
     on_failed: Callable[[Item, Failure], None],
+    on_abandoned: Callable[[Item], None] = lambda item: None,
+    near: Callable[[Item], str | None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> RunSummary:
-    """Works through `items`, taking each only when a worker has room for it.
+    """Works through `items`, taking each only when a worker has room for it; see `Lane` for the callbacks."""
+    lane = Lane(
+        feed=items if isinstance(items, Feed) else Feed(items),
+        spec=spec,
+        config=config,
+        key=key,
+        prepare=prepare,
+        on_done=on_done,
+        on_failed=on_failed,
+        on_abandoned=on_abandoned,
+        near=near,
+    )
+    return run_lanes([lane], engine=engine, should_stop=should_stop)[0]
 
-    `on_start(item, attempt)` comes before an item is handed to a worker, with attempts counted from 1; then exactly one
-    of `on_done` and `on_failed` closes the item, unless the run is stopped.
+
+def run_lanes(
+    lanes: Sequence[Lane[Any, Any, Any]],
+    *,
+    engine: Engine,
+    should_stop: Callable[[], bool] = lambda: False,
+    on_sizes: OnSizes = lambda sizes: None,
+) -> tuple[RunSummary, ...]:
+    """Works off several lanes at once, their pools sized so that they end together; a summary for each.
+
+    Without processes of their own for the workers, one lane after the other: an earlier one goes first for as long as
+    it has something to do. `on_sizes` hears the workers by lane whenever they change.
     """
-    workers = plan_pool(spec, engine.cpus, engine.gpus, engine.memory_bytes)
-    pool = engine.open_pool(spec, min(workers, config.max_workers or workers), config)
-    try:
-        return _Run(items, pool, config, key, on_start, on_done, on_failed, should_stop).through()
-    finally:
-        pool.close()
+    for lane in lanes:
+        plan_pool(lane.spec, engine.cpus, engine.gpus, engine.memory_bytes)
+    begun = time.monotonic()
+    runs = [LaneRun(lane) for lane in lanes]
+    loop = _Loop(runs, engine, Sizing(runs, engine, on_sizes), should_stop)
+    with ExitStack() as pools:
+        for each in runs:
+            pools.callback(_close_pool, each)
+        stopped = loop.through()
+    abandoned = [each.num_begun for each in runs]
+    for each in runs:
+        each.abandon()
+    return tuple(
+        RunSummary(
+            done=each.done,
+            failed=each.failed,
+            stopped=stopped,
+            abandoned=number,
+            seconds=time.monotonic() - begun,
+            busy_seconds=each.busy_s,
+        )
+        for each, number in zip(runs, abandoned, strict=True)
+    )
 
 
 @dataclass(slots=True)
-class _Ticket(Generic[Item]):
-    """An item under way."""
+class _Loop:
+    runs: Sequence[LaneRun[Any, Any, Any]]
+    engine: Engine
+    sizing: Sizing
+    should_stop: Callable[[], bool]
 
-    item: Item
-    key: str
-    handed: int = 0
-    """Times it was given to a worker."""
-    charged: int = 0
-    uncharged: int = 0
+    def through(self) -> bool:
+        """Until every lane is over, or the run was asked to stop; whether it was."""
+        ended: set[int] = set()
+        while not self._all_ended(ended):
+            if self.should_stop():
+                self._let_finish()
+                return True
+            self.sizing.adjust()
+            for each in self.runs:
+                each.hand_out()
+            if not self._all_ended(ended):
+                self._take_in(min(TICK_S, *(each.due_in_s for each in self.runs)))
+        return False
 
-
-class _Run(Generic[Item, Result]):
-    """The state of one run: what is out, what waits to be tried again, what is over."""
-
-    def __init__(
-        self,
-        items: Iterable[Item],
-        pool: Pool[Item, Result],
-        config: EngineConfig,
-        key: Callable[[Item], str],
-        on_start: Callable[[Item, int], None],
-        on_done: Callable[[Item, Result], None],
-        on_failed: Callable[[Item, Failure], None],
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.items: Iterator[Item] = iter(items)
-        self.pool, self.config, self.key = pool, config, key
-        self.on_start, self.on_done, self.on_failed, self.should_stop = on_start, on_done, on_failed, should_stop
-        self.tickets: dict[int, _Ticket[Item]] = {}
-        self.out: set[int] = set()
-        self.waiting: list[tuple[float, int]] = []
-        """A heap of (when, ticket): items to be tried again."""
-        self.exhausted = False
-        self.next_number = 0
-        self.done = self.failed = 0
-        self.busy_s = 0.0
-
-    def through(self) -> RunSummary:
-        begun = time.monotonic()
-        stopped = False
-        while self._work_left() and not (stopped := self.should_stop()):
-            self._hand_out()
-            if self._work_left():
-                self._take_in(self._pause_s())
-        if stopped:
-            self._let_finish()
-        return RunSummary(
-            done=self.done,
-            failed=self.failed,
-            stopped=stopped,
-            abandoned=len(self.tickets),
-            seconds=time.monotonic() - begun,
-            busy_seconds=self.busy_s,
-        )
-
-    def _work_left(self) -> bool:
-        return bool(self.tickets) or not self.exhausted
-
-    def _hand_out(self) -> None:
-        """Fills the pool's room: items whose time has come again first, then new ones."""
-        while self.pool.room() > 0:
-            number = self._due()
-            if number is None:
-                number = self._next_item()
-            if number is None:
-                return
-            ticket = self.tickets[number]
-            ticket.handed += 1
-            self.on_start(ticket.item, ticket.handed)
-            self.out.add(number)
-            self.pool.submit(number, ticket.item)
-
-    def _due(self) -> int | None:
-        if self.waiting and self.waiting[0][0] <= time.monotonic():
-            return heapq.heappop(self.waiting)[1]
-        return None
-
-    def _next_item(self) -> int | None:
-        # When everything fails (a store that is away), waiting items must not pile up until the source is used up.
-        if self.exhausted or len(self.waiting) >= 4 * self.pool.num_workers * self.config.in_flight_per_worker:
-            return None
-        try:
-            item = next(self.items)
-        except StopIteration:
-            self.exhausted = True
-            return None
-        self.next_number += 1
-        self.tickets[self.next_number] = _Ticket(item=item, key=self.key(item))
-        return self.next_number
-
-    def _pause_s(self) -> float:
-        left = self.waiting[0][0] - time.monotonic() if self.waiting else TICK_S
-        # An item that is due and still here found no room: an event makes room, looking again at once does not.
-        return min(TICK_S, left) if left > 0 else TICK_S
+    def _all_ended(self, ended: set[int]) -> bool:
+        """Tells each lane that ends, once: then it may close the feed of another."""
+        for number, each in enumerate(self.runs):
+            if number not in ended and each.is_over:
+                ended.add(number)
+                each.lane.on_over()
+        if len(ended) < len(self.runs) and not any(each.backlog for each in self.runs):
+            names = [each.lane.spec.name for each in self.runs if not each.is_over]
+            if names:
+                raise EngineError(f"nothing is under way and the feed is still open; close it in time: {names}")
+        return len(ended) == len(self.runs)
 
     def _take_in(self, timeout_s: float) -> None:
-        for event in self.pool.wait(timeout_s):
-            self.out.discard(event.ticket)
-            if isinstance(event, Returned):
-                heapq.heappush(self.waiting, (time.monotonic(), event.ticket))
-            else:
-                self._close_attempt(event)
-
-    def _close_attempt(self, event: Finished[Result]) -> None:
-        outcome, ticket = event.outcome, self.tickets[event.ticket]
-        self.busy_s += outcome.busy_s
-        if isinstance(outcome, Done):
-            del self.tickets[event.ticket]
-            self.done += 1
-            self.on_done(ticket.item, outcome.result)
-            return
-        retry = self._charge(ticket, outcome.failure.kind)
-        failure = dataclasses.replace(outcome.failure, attempts=ticket.charged + ticket.uncharged)
-        if retry:
-            delay_s = self._backoff_s(failure.attempts)
-            log.warning("%s: %s, again in %.1f s: %s", ticket.key, failure.kind, delay_s, failure.message)
-            heapq.heappush(self.waiting, (time.monotonic() + delay_s, event.ticket))
-            return
-        log.warning("%s: %s, given up: %s", ticket.key, failure.kind, failure.message)
-        del self.tickets[event.ticket]
-        self.failed += 1
-        self.on_failed(ticket.item, failure)
-
-    def _charge(self, ticket: _Ticket[Item], kind: FailureKind) -> bool:
-        """Books a failure; whether the item is tried again."""
-        if kind is FailureKind.TRANSIENT:
-            ticket.uncharged += 1
-            return ticket.uncharged <= self.config.max_transient
-        ticket.charged += 1
-        return kind is not FailureKind.INPUT and ticket.charged < self.config.max_attempts
-
-    def _backoff_s(self, failures: int) -> float:
-        return min(MAX_BACKOFF_S, self.config.backoff_s * 2.0 ** (failures - 1))
+        self.engine.wait([each.pool for each in self.runs if each.pool], timeout_s)
+        for each in self.runs:
+            each.take_in()
 
     def _let_finish(self) -> None:
-        """Takes in what is already out, for a while; what is not through by then is abandoned with its worker."""
-        until = time.monotonic() + self.config.grace_s
-        while self.out and (left := until - time.monotonic()) > 0:
-            self._take_in(min(TICK_S, left))
+        """Takes in what is already out, for a while; what is not through by then ends with its worker."""
+        until = time.monotonic() + max((each.lane.config.grace_s for each in self.runs), default=0.0)
+        while any(each.num_out for each in self.runs) and (left_s := until - time.monotonic()) > 0:
+            self._take_in(min(TICK_S, left_s))
+
+
+def _close_pool(each: LaneRun[Any, Any, Any]) -> None:
+    if each.pool is not None:
+        each.pool.close()

@@ -5,9 +5,9 @@ An engine gives pools, a pool keeps workers; see `pool.py`. `plain.py` and `rays
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from flows.cluster.config import EngineConfig
 from flows.cluster.plain import PlainEngine
@@ -21,15 +21,32 @@ ADDRESSES = ("none", "local", "auto")
 class Engine(Protocol):
     """Where work is done."""
 
-    cpus: float
-    """Cores it may use, over all its nodes."""
-    gpus: float
-    """CUDA devices it may use, over all its nodes."""
-    memory_bytes: int | None
-    """Host memory it may use, over all its nodes; None when unknown."""
+    @property
+    def is_isolated(self) -> bool:
+        """Each worker has a process of its own: a hang or a crash in it is seen, and costs that worker alone."""
+        ...
+
+    @property
+    def cpus(self) -> float:
+        """Cores it may use, over all its nodes; on a cluster that changes while nodes come and go."""
+        ...
+
+    @property
+    def gpus(self) -> float:
+        """CUDA devices it may use, over all its nodes."""
+        ...
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """Host memory it may use, over all its nodes; None when unknown."""
+        ...
 
     def open_pool(self, spec: WorkerSpec[Item, Result], num_workers: int, config: EngineConfig) -> Pool[Item, Result]:
         """Starts that many workers; whoever opens a pool closes it."""
+        ...
+
+    def wait(self, pools: Sequence[Pool[Any, Any]], timeout_s: float) -> None:
+        """Until one of the pools may have something to tell, at most `timeout_s`."""
         ...
 
     def close(self) -> None:

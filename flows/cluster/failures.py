@@ -6,15 +6,16 @@
 
 | kind          | example                                   | treatment                                             |
 |---------------|-------------------------------------------|-------------------------------------------------------|
-| input         | RequestError, Unusable                    | not retried                                           |
-| transient     | connection lost, disk full, a node gone   | backs off and tries again, not charged to the item    |
+| input         | RequestError, StoreDenied, Unusable       | not retried                                           |
+| transient     | connection lost, disk full, SweptMeanwhile | backs off and tries again, not charged to the item   |
 | out_of_memory | CUDA out of memory, MemoryError           | the worker shrinks its batch; at its smallest: charged |
 | poison        | any other exception                       | charged; given up after `max_attempts`                |
 | hang          | the deadline passed, the worker was ended | charged                                               |
 | crash         | the worker's process died                 | charged                                               |
 
 A charge is one of the item's `max_attempts`. What becomes of an item that is given up (a rejection, the quarantine) is
-the caller's decision, in its `on_failed`.
+the caller's decision, in its `on_failed`. A batch of several that fails as a whole is charged to nobody: it is tried
+again in halves until the item at fault is alone.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from preprocessing.errors import Unusable
-from shards.errors import DubwrightError, RequestError
+from shards.errors import DubwrightError, RequestError, StoreDenied, StoreUnavailable, Superseded, SweptMeanwhile
 from shards.schema import Rejection
 
 TAIL_CHARS = 4000
@@ -66,7 +67,7 @@ class Failure:
     """The row that unusable footage becomes."""
 
 
-_TRANSIENT_TYPES = (ConnectionError, TimeoutError, InterruptedError, BlockingIOError)
+_TRANSIENT_TYPES = (ConnectionError, TimeoutError, InterruptedError, BlockingIOError, StoreUnavailable, SweptMeanwhile)
 _TRANSIENT_ERRNO = frozenset(
     {
         *(errno.EAGAIN, errno.EINTR, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ETIMEDOUT),
@@ -84,9 +85,9 @@ def classify(exc: BaseException) -> FailureKind:
 
     What an error was raised *from* counts as well: a StoreError over a lost connection is transient.
     """
-    if isinstance(exc, RequestError | Unusable):
-        return FailureKind.INPUT
     chain = list(_causes(exc))
+    if isinstance(exc, RequestError | Unusable | Superseded) or any(isinstance(cause, StoreDenied) for cause in chain):
+        return FailureKind.INPUT
     if any(_is_out_of_memory(cause) for cause in chain):
         return FailureKind.OUT_OF_MEMORY
     if any(_is_transient(cause) for cause in chain):

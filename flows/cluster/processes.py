@@ -50,12 +50,15 @@ def is_alive(pid: int) -> bool:
 def end_marked(name: str, value: str, *, within_s: float = 5.0) -> set[int]:
     """Kills what `marked` finds until nothing is left; returns what would not go (a process stuck in the kernel)."""
     until = time.monotonic() + within_s
-    while left := marked(name, value):
+    killed: set[int] = set()
+    # A large process on its way out has lost its environment, so its mark, some time before it is gone.
+    while left := (found := marked(name, value)) | {pid for pid in killed if is_alive(pid)}:
         if time.monotonic() > until:
             return left
-        for pid in left:
+        for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        killed |= found
         # Again, because a process that was not stopped yet may have started another.
         time.sleep(0.02)
     return set()

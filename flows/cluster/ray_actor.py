@@ -5,49 +5,58 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic
 
 import ray
 
-from flows.cluster.boundary import Done, Failed, made, perform, put_away, set_up
+from flows.cluster.boundary import Failed, Outcomes, made, perform, put_away, set_up
 from flows.cluster.failures import Failure
-from flows.cluster.work import Item, Result, Worker
-
-STACKS_SIGNAL = signal.SIGUSR1
-"""Makes a worker's process write its threads' stacks to stderr."""
+from flows.cluster.remains import STACKS_SIGNAL
+from flows.cluster.work import Item, Result, Worker, WorkerSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
-    """A worker that can take items."""
+class Here:
+    """Where a worker's process is."""
 
     pid: int
     node_id: str
+    stderr: Path | None
+    """The file on its node that takes what the process writes to stderr."""
 
 
 class WorkerHost(Generic[Item, Result]):
     """Lives in the actor; every method answers with plain values, a failure among them."""
 
-    def __init__(self, factory: Callable[[], Worker[Item, Result]]) -> None:
-        self._factory = factory
+    def __init__(self) -> None:
         self._worker: Worker[Item, Result] | None = None
-
-    def set_up(self) -> Ready | Failure:
         _known_state()
-        worker = made(self._factory)
+
+    def here(self) -> Here:
+        """Answers at once unless an item is at work: also the way to ask whether the worker is still there."""
+        stderr = Path("/proc/self/fd/2")
+        return Here(
+            pid=os.getpid(),
+            node_id=ray.get_runtime_context().get_node_id(),
+            stderr=stderr.resolve() if stderr.is_file() else None,
+        )
+
+    def set_up(self, spec: WorkerSpec[Item, Result]) -> Failure | None:
+        worker = made(spec)
         if isinstance(worker, Failure):
             return worker
         if failure := set_up(worker):
             return failure
         self._worker = worker
-        return Ready(pid=os.getpid(), node_id=ray.get_runtime_context().get_node_id())
+        return None
 
-    def perform(self, item: Item) -> Done[Result] | Failed:
+    def perform(self, items: Sequence[Item]) -> Outcomes[Result] | Failed:
         if self._worker is None:
             raise RuntimeError("an item came before the worker was ready")
-        return perform(self._worker, item)
+        return perform(self._worker, items)
 
     def put_away(self) -> Failure | None:
         return put_away(self._worker) if self._worker is not None else None

@@ -1,279 +1,275 @@
 """A pool of Ray actors that we look after ourselves: deadlines, replacement, and nothing left behind.
 
-Ray is not asked to restart an actor (it would run the item again without anybody being told). An actor that passed its
-deadline is ended by killing its processes: a call stuck in native code that holds the interpreter lock hears nothing
-else.
+A worker that passed its deadline is ended by killing its processes: a call stuck in native code that holds the
+interpreter lock hears nothing else. How a lost worker is buried, here or on another machine, is `ray_ends.py`'s.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
+import itertools
 import logging
-import os
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Generic
 
 import ray
-import ray.exceptions as ray_errors
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from flows.cluster import processes
 from flows.cluster.boundary import Failed
 from flows.cluster.config import EngineConfig
-from flows.cluster.failures import TAIL_CHARS, Failure, FailureKind, failure_of, setup_error
-from flows.cluster.pool import Finished, Returned
-from flows.cluster.ray_actor import STACKS_SIGNAL, Ready, WorkerHost
-from flows.cluster.resources import thread_environment
+from flows.cluster.failures import Failure, FailureKind, setup_error
+from flows.cluster.near import Homes
+from flows.cluster.pool import Broken, Event, Finished, Returned, batch_deadline_s
+from flows.cluster.ray_actor import Here
+from flows.cluster.ray_ends import End, Ends
+from flows.cluster.ray_member import Member, Parcel, Stage, hire, read
 from flows.cluster.work import Item, Result, WorkerSpec
 
 log = logging.getLogger(__name__)
 
-WORKER_MARK = "DUBWRIGHT_WORKER"
-"""In the environment of a worker's process, and so of everything it starts."""
 _SETUP_TRIES = 3
 """Workers that may fail to start, one after the other, before the pool gives up."""
 _CLOSE_S = 5.0
 """How long idle workers may take to close."""
-_AFAR_S = 30.0
-"""How long another node may take to end a worker's processes."""
-_STACKS_S = 0.5
-"""How long a hanging worker may take to say where it hangs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
-    """Where the driver stands."""
-
-    node_id: str
-    """The Ray node of this machine."""
-    logs: Path
-    """Folder in which that node's workers keep their stderr."""
-    python_path: str | None
-    """Where workers import our packages from; None when the cluster was given them."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Member:
-    """One actor, as the pool sees it."""
-
-    actor: Any
-    mark: str
-    starting: Any
-    """The pending answer to `set_up`; None once it can take items."""
-    since: float
-    """When what it does now began."""
-    queue: deque[tuple[int, Any]] = field(default_factory=deque)
-    """(ticket, pending answer), in the order they were handed over; the first is the one at work."""
-    pid: int = 0
-    node_id: str | None = None
+_SURE_S = 1.0
+"""An idle worker on another machine that was not heard of for so long is asked before it is given an item."""
+_ANSWER_S = 10.0
+"""How long it may take to say that it is there."""
 
 
 class RayPool(Generic[Item, Result]):
     """Workers of one kind on a Ray."""
 
     def __init__(
-        self, spec: WorkerSpec[Item, Result], num_workers: int, config: EngineConfig, site: Site, mark: str
+        self,
+        spec: WorkerSpec[Item, Result],
+        num_workers: int,
+        config: EngineConfig,
+        *,
+        node_id: str,
+        python_path: str | None,
+        mark: str,
     ) -> None:
-        self.num_workers = num_workers
-        self._spec, self._config, self._site, self._mark = spec, config, site, mark
-        self._started = 0
+        """`node_id` is the Ray node of this machine; `python_path` where workers import our packages from, None when
+        the cluster was given them."""
+        self.start_s = 0.0
+        self._spec, self._config = spec, config
+        self._node_id, self._python_path = node_id, python_path
+        self._marks = (f"{mark}-{number}" for number in itertools.count(1))
         self._setup_failures = 0
-        self._actor_class = ray.remote(WorkerHost)
-        self._members = [self._start() for _ in range(num_workers)]
+        self._homes = Homes()
+        self._ends = Ends(spec.name, node_id)
+        self._members = [self._hire() for _ in range(num_workers)]
+
+    @property
+    def num_workers(self) -> int:
+        return sum(not member.is_retiring for member in self._members)
+
+    @property
+    def num_held(self) -> int:
+        return len(self._members) + len(self._ends)
+
+    @property
+    def pending(self) -> list[Any]:
+        """Answers on their way; any of them may be news."""
+        return [answer for member in self._members for answer in member.pending] + self._ends.pending
 
     def room(self) -> int:
-        for member in [m for m in self._members if m.starting is None and not m.queue and not self._lives(m)]:
-            log.warning("%s %s died while idle", self._spec.name, member.mark)
-            self._replace(member)
+        for member in [m for m in self._members if m.stage is Stage.SERVING and not m.queue]:
+            self._make_sure_of(member)
         return sum(self._free(member) for member in self._members)
 
-    def submit(self, ticket: int, item: Item) -> None:
-        member = max(self._members, key=self._free)
+    def choose(self, near: Sequence[str | None]) -> int:
+        return self._homes.choose(near, (member.place for member in self._least_busy()))
+
+    def submit(self, ticket: int, items: Sequence[Item], near: str | None = None) -> None:
+        member = max(self._least_busy(), key=lambda m: self._homes.closeness(near, m.place))
+        self._homes.settle(near, member.place)
         if not member.queue:
             member.since = time.monotonic()
-        member.queue.append((ticket, member.actor.perform.remote(item)))
+        answer = member.actor.perform.remote(items)
+        member.queue.append(Parcel(ticket=ticket, answer=answer, num_items=len(items)))
 
-    def wait(self, timeout_s: float) -> list[Finished[Result] | Returned]:
-        pending = [m.starting for m in self._members if m.starting is not None]
-        pending += [answer for m in self._members for _, answer in m.queue]
-        if not pending:
-            time.sleep(timeout_s)
-            return []
-        # First wait for anything at all, then take everything that is there.
-        ray.wait(pending, num_returns=1, timeout=timeout_s)
-        there, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+    def poll(self) -> list[Event[Result]]:
+        pending = self.pending
+        there, _ = ray.wait(pending, num_returns=len(pending), timeout=0) if pending else ([], [])
         ready = set(there)
-        return [event for member in list(self._members) for event in self._look_at(member, ready)]
+        events = [event for member in list(self._members) for event in self._look_at(member, ready)]
+        for end in self._ends.over(ready):
+            events += self._mourned(end)
+        return events
+
+    def resize(self, num_workers: int) -> None:
+        missing = num_workers - self.num_workers
+        for member in self._members:
+            if missing > 0 and member.is_retiring and member.stage is Stage.SERVING:
+                member.is_retiring = False
+                missing -= 1
+        self._members += [self._hire() for _ in range(missing)]
+        # Those that have not begun to serve go first, then the idle, then those with the least to do.
+        staying = sorted(
+            (m for m in self._members if not m.is_retiring), key=lambda m: (m.stage.value, len(m.queue), -m.hired)
+        )
+        for member in staying[: max(0, -missing)]:
+            self._retire(member)
 
     def close(self) -> None:
         if not ray.is_initialized():
             return
-        idle = [m.actor.put_away.remote() for m in self._members if m.starting is None and not m.queue]
-        closed, late = ray.wait(idle, num_returns=len(idle), timeout=_CLOSE_S) if idle else ([], [])
-        for said in [self._read(answer) for answer in closed]:
-            if said is not None:
-                log.warning("%s did not close: %s", self._spec.name, said)
+        for member in self._members:
+            if member.stage is Stage.SERVING and not member.queue:
+                member.moves_to(Stage.LEAVING, member.actor.put_away.remote())
+        leaving = [m.answer for m in self._members if m.stage is Stage.LEAVING]
+        closed, late = ray.wait(leaving, num_returns=len(leaving), timeout=_CLOSE_S) if leaving else ([], [])
+        for answer in closed:
+            self._hear_farewell(read(answer))
         if late:
             log.warning("%d %s did not close in time", len(late), self._spec.name)
         for member in self._members:
-            self._end(member)
+            self._ends.begin(End(member=member))
         self._members = []
+        self._ends.finish()
 
-    def _free(self, member: _Member) -> int:
-        return 0 if member.starting is not None else self._config.in_flight_per_worker - len(member.queue)
+    def _hire(self) -> Member:
+        return hire(self._spec, next(self._marks), self._python_path)
 
-    def _lives(self, member: _Member) -> bool:
-        """Of a worker on another machine we only hear when it is given something."""
-        return member.node_id != self._site.node_id or processes.is_alive(member.pid)
+    def _free(self, member: Member) -> int:
+        if member.stage is not Stage.SERVING or member.is_retiring or member.ping is not None:
+            return 0
+        return self._config.in_flight_per_worker - len(member.queue)
 
-    def _start(self) -> _Member:
-        spec = self._spec
-        self._started += 1
-        mark = f"{self._mark}-{self._started}"
-        environment = {WORKER_MARK: mark, **thread_environment(spec.cpus)}
-        if self._site.python_path:
-            environment["PYTHONPATH"] = self._site.python_path
-        if not spec.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
-        actor: Any = self._actor_class.options(
-            num_cpus=spec.cpus,
-            num_gpus=spec.gpus,
-            memory=spec.memory_bytes,
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=1,
-            runtime_env={"env_vars": environment},
-        ).remote(spec.factory)
-        return _Member(actor=actor, mark=mark, starting=actor.set_up.remote(), since=time.monotonic())
+    def _least_busy(self) -> list[Member]:
+        """Whom to give the next batch: never one that has work while another has none."""
+        most = max((self._free(member) for member in self._members), default=0)
+        return [member for member in self._members if most and self._free(member) == most]
 
-    def _look_at(self, member: _Member, ready: set[Any]) -> list[Finished[Result] | Returned]:
-        if member.starting is not None:
-            self._look_at_start(member, ready)
+    def _make_sure_of(self, member: Member) -> None:
+        """An idle worker may have died: nothing is given to it before it is known to be there."""
+        if member.here is not None and member.here.node_id == self._node_id:
+            if not processes.is_alive(member.here.pid):
+                self._lost_idle(member)
+        elif member.ping is None and time.monotonic() - member.heard > _SURE_S:
+            member.ping, member.pinged = member.actor.here.remote(), time.monotonic()
+
+    def _lost_idle(self, member: Member) -> None:
+        log.warning("%s %s died while idle", self._spec.name, member.mark)
+        self._lose(member, None)
+
+    def _look_at(self, member: Member, ready: set[Any]) -> list[Event[Result]]:
+        if member.stage is Stage.SERVING:
+            return self._look_at_work(member, ready)
+        if member.answer in ready:
+            self._advance(member, read(member.answer))
+        elif member.stage is Stage.STARTING and _seconds_since(member.since) > self._config.setup_deadline_s:
+            self._lose_start(member, _hung(self._config.setup_deadline_s))
+        elif member.stage is Stage.PLACING and _seconds_since(member.since) > self._config.setup_deadline_s:
+            # On a cluster that others use too, waiting is no failure.
+            log.warning("%s: no node has room for a worker yet", self._spec.name)
+            member.since = time.monotonic()
+        elif member.stage is Stage.LEAVING and _seconds_since(member.since) > _CLOSE_S:
+            log.warning("%s did not close in time", self._spec.name)
+            self._lose(member, None)
+        return []
+
+    def _advance(self, member: Member, answer: Any) -> None:
+        """What the stage waited for has come."""
+        if member.stage is Stage.LEAVING:
+            self._hear_farewell(answer)
+            self._lose(member, None)
+        elif isinstance(answer, Failure | Failed):
+            self._lose_start(member, answer.failure if isinstance(answer, Failed) else answer)
+        elif isinstance(answer, Here):
+            member.here = answer
+            member.moves_to(Stage.STARTING, member.actor.set_up.remote(self._spec))
+        else:
+            member.moves_to(Stage.SERVING)
+            start_s = _seconds_since(member.hired)
+            self.start_s = min(self.start_s, start_s) if self.start_s else start_s
+            self._setup_failures = 0
+
+    def _look_at_work(self, member: Member, ready: set[Any]) -> list[Event[Result]]:
+        if member.ping is not None and not self._look_at_ping(member, ready):
             return []
-        events: list[Finished[Result] | Returned] = []
-        while member.queue and member.queue[0][1] in ready:
-            answer = self._read(member.queue[0][1])
+        events: list[Event[Result]] = []
+        while member.queue and member.queue[0].answer in ready:
+            answer = read(member.queue[0].answer)
             if isinstance(answer, Failure):
                 return events + self._lose(member, answer)
-            events.append(Finished(member.queue.popleft()[0], answer))
-            member.since = time.monotonic()
-        if member.queue and time.monotonic() - member.since > self._config.deadline_s:
-            return events + self._lose(member, self._hung(member, self._config.deadline_s))
+            ticket = member.queue.popleft().ticket
+            events.append(Broken(ticket, answer) if isinstance(answer, Failed) else Finished(ticket, answer))
+            member.since = member.heard = time.monotonic()
+        if member.queue:
+            deadline_s = batch_deadline_s(self._config.deadline_s, member.queue[0].num_items)
+            if _seconds_since(member.since) > deadline_s:
+                return events + self._lose(member, _hung(deadline_s))
+        elif member.is_retiring:
+            self._retire(member)
         return events
 
-    def _look_at_start(self, member: _Member, ready: set[Any]) -> None:
-        if member.starting in ready:
-            answer = self._read(member.starting)
-            if isinstance(answer, Ready):
-                member.pid, member.node_id, member.starting = answer.pid, answer.node_id, None
-                self._setup_failures = 0
-            else:
-                self._setup_failed(member, answer.failure if isinstance(answer, Failed) else answer)
-        elif time.monotonic() - member.since > self._config.setup_deadline_s:
-            self._setup_failed(member, self._hung(member, self._config.setup_deadline_s))
+    def _look_at_ping(self, member: Member, ready: set[Any]) -> bool:
+        """Whether the worker is still one of ours."""
+        if member.ping in ready:
+            if isinstance(read(member.ping), Here):
+                member.ping, member.heard = None, time.monotonic()
+                return True
+        elif _seconds_since(member.pinged) < _ANSWER_S:
+            return True
+        self._lost_idle(member)
+        return False
 
-    def _setup_failed(self, member: _Member, failure: Failure) -> None:
-        self._setup_failures += 1
+    def _retire(self, member: Member) -> None:
+        member.is_retiring = True
+        if member.stage in (Stage.PLACING, Stage.STARTING):
+            self._lose(member, None)
+        elif not member.queue:
+            member.moves_to(Stage.LEAVING, member.actor.put_away.remote())
+
+    def _hear_farewell(self, said: Any) -> None:
+        if said is not None:
+            log.warning("%s did not close: %s", self._spec.name, getattr(said, "message", said))
+
+    def _lose_start(self, member: Member, failure: Failure) -> None:
+        self._members.remove(member)
+        if end := self._ends.begin(End(member=member, failure=failure, is_start=True)):
+            self._mourned(end)
+
+    def _lose(self, member: Member, failure: Failure | None) -> list[Event[Result]]:
+        """The worker is gone or must go; without a failure, no item was at work in it."""
+        self._members.remove(member)
+        if not member.is_retiring:
+            self._members.append(self._hire())
+        end = self._ends.begin(End(member=member, failure=failure, busy_s=_seconds_since(member.since)))
+        return self._mourned(end) if end else []
+
+    def _mourned(self, end: End) -> list[Event[Result]]:
+        """A lost worker's processes are ended, and what befell it is known.
+
+        Its first batch was at work, the others were not touched. With several in flight the first may have been through
+        and its answer lost with the worker: it is done again.
+        """
+        if end.is_start and end.failure is not None:
+            self._setup_failed(end.failure, counts=not end.is_node_gone)
+        if end.failure is None or not end.member.queue:
+            return []
+        first, *others = end.member.queue
+        broken = Broken(first.ticket, Failed(failure=end.failure, busy_s=end.busy_s))
+        return [broken, *(Returned(parcel.ticket) for parcel in others)]
+
+    def _setup_failed(self, failure: Failure, *, counts: bool) -> None:
+        self._setup_failures += counts
         if failure.kind is FailureKind.INPUT or self._setup_failures >= _SETUP_TRIES:
             raise setup_error(self._spec.name, failure)
         log.warning("%s did not start (%s), another is tried: %s", self._spec.name, failure.kind, failure.message)
-        self._replace(member)
-
-    def _read(self, answer: Any) -> Any:
-        """What the actor said. A bare `Failure` means that the actor is lost; `Failed`, that only this answer is."""
-        try:
-            return ray.get(answer)
-        except ray_errors.RayTaskError as exc:
-            # The boundary caught what the worker raised; this is the crossing itself: a result that cannot be pickled.
-            return Failed(failure=failure_of(exc.cause if isinstance(exc.cause, Exception) else exc))
-        except ray_errors.RayError as exc:
-            text = str(exc)
-            return Failure(
-                kind=_kind_of_loss(exc),
-                error_class=type(exc).__name__,
-                message=text.partition("\n")[0],
-                tail=text[-TAIL_CHARS:],
-            )
-
-    def _hung(self, member: _Member, deadline_s: float) -> Failure:
-        if member.pid and member.node_id == self._site.node_id:
-            before = len(self._said(member))
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(member.pid, STACKS_SIGNAL)
-            until = time.monotonic() + _STACKS_S
-            while len(self._said(member)) == before and time.monotonic() < until:
-                time.sleep(0.02)
-        return Failure(
-            kind=FailureKind.HANG,
-            error_class="DeadlinePassed",
-            message=f"no answer within {deadline_s:g} s; its worker was ended",
-            tail=self._said(member)[-TAIL_CHARS:],
-        )
-
-    def _lose(self, member: _Member, failure: Failure) -> list[Finished[Result] | Returned]:
-        """The worker is gone or must go: its first item was at work, the others were not touched.
-
-        With several in flight the first may have been through and its answer lost with the worker: it is done again.
-        """
-        busy_s = time.monotonic() - member.since
-        if failure.kind is FailureKind.CRASH:
-            if self._is_node_gone(member):
-                failure = dataclasses.replace(failure, kind=FailureKind.TRANSIENT, message="its node is gone")
-            failure = dataclasses.replace(failure, tail=self._said(member)[-TAIL_CHARS:] or failure.tail)
-        (ticket, _), *others = member.queue
-        self._replace(member)
-        finished: Finished[Result] = Finished(ticket, Failed(failure=failure, busy_s=busy_s))
-        return [finished, *(Returned(number) for number, _ in others)]
-
-    def _replace(self, member: _Member) -> None:
-        self._end(member)
-        self._members[self._members.index(member)] = self._start()
-
-    def _end(self, member: _Member) -> None:
-        """Ends the actor and everything it started, on whichever machine that is."""
-        if member.node_id is None or member.node_id == self._site.node_id:
-            # Before Ray lets go of the actor: while it lives, its children are still known to be its own.
-            left = processes.end_marked(WORKER_MARK, member.mark)
-        else:
-            left = self._end_afar(member.node_id, member.mark)
-        if left:
-            log.error("%s left processes that will not end: %s", self._spec.name, sorted(left))
-        ray.kill(member.actor, no_restart=True)
-
-    def _end_afar(self, node_id: str, mark: str) -> set[int]:
-        there = NodeAffinitySchedulingStrategy(node_id, soft=False)
-        task = ray.remote(processes.end_marked).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
-        try:
-            left: set[int] = ray.get(task.remote(WORKER_MARK, mark), timeout=_AFAR_S)
-        except ray_errors.RayError as exc:
-            # With its node, the worker's processes are gone too.
-            log.warning("%s on node %s could not be looked after: %s", self._spec.name, node_id, exc)
-            return set()
-        return left
-
-    def _is_node_gone(self, member: _Member) -> bool:
-        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}  # type: ignore[no-untyped-call]
-        return member.node_id is not None and member.node_id not in alive
-
-    def _said(self, member: _Member) -> str:
-        """What the worker's process wrote to stderr; empty where its node's files are out of reach."""
-        if not member.pid or member.node_id != self._site.node_id:
-            return ""
-        text = "".join(path.read_text(errors="replace") for path in self._site.logs.glob(f"worker-*-{member.pid}.err"))
-        # Ray's own marks in its log files.
-        return "\n".join(
-            line for line in text.splitlines() if not line.startswith((":job_id:", ":actor_name:", ":task_name:"))
-        )
+        self._members.append(self._hire())
 
 
-def _kind_of_loss(exc: ray_errors.RayError) -> FailureKind:
-    if isinstance(exc, ray_errors.OutOfMemoryError) or "running low on memory" in str(exc):
-        return FailureKind.OUT_OF_MEMORY
-    if isinstance(exc, ray_errors.ActorDiedError | ray_errors.WorkerCrashedError):
-        return FailureKind.CRASH
-    # The network, the object store, the node: nothing that the item did.
-    return FailureKind.TRANSIENT
+def _hung(deadline_s: float) -> Failure:
+    return Failure(
+        kind=FailureKind.HANG,
+        error_class="DeadlinePassed",
+        message=f"no answer within {deadline_s:g} s; its worker was ended",
+    )
+
+
+def _seconds_since(moment: float) -> float:
+    return time.monotonic() - moment

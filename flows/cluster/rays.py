@@ -13,8 +13,9 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,8 @@ from ray._private import ray_constants
 
 from flows.cluster import processes
 from flows.cluster.config import EngineConfig
-from flows.cluster.ray_pool import RayPool, Site
+from flows.cluster.pool import Pool
+from flows.cluster.ray_pool import RayPool
 from flows.cluster.resources import available_cpus
 from flows.cluster.work import Item, Result, WorkerSpec
 from shards.errors import RequestError
@@ -48,10 +50,14 @@ _ALWAYS = {
 _LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _OBJECT_STORE_BYTES = 256 << 20
 """Receipts pass through it, never frames; Ray's own default would be a third of the machine's memory."""
+_LOOK_AGAIN_S = 2.0
+"""How old the count of a cluster's resources may be: nodes come and go."""
 
 
 class RayEngine:
     """Actor pools on Ray Core."""
+
+    is_isolated = True
 
     def __init__(self, address: str = "local", *, num_cpus: int | None = None) -> None:
         self._is_own = address == "local"
@@ -66,27 +72,50 @@ class RayEngine:
         self._pools = 0
         self._temp = Path(tempfile.mkdtemp(prefix="dubwright-", dir=_short_folder())) if self._is_own else None
         try:
-            session = self._start(num_cpus) if self._is_own else self._join()
+            if self._is_own:
+                self._start(num_cpus)
+            else:
+                self._join()
         except BaseException:
             self.close()
             raise
-        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        self.cpus, self.gpus = float(resources.get("CPU", 0)), float(resources.get("GPU", 0))
-        self.memory_bytes: int | None = int(resources.get("memory", 0)) or None
-        self._site = Site(
-            node_id=ray.get_runtime_context().get_node_id(),
-            logs=session / "logs",
-            # A cluster gets the code by upload; our own workers find it where this file lies.
-            python_path=os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-            if self._is_own
-            else None,
-        )
+        self._resources = self._counted()
+        self._node_id = ray.get_runtime_context().get_node_id()
+        # A cluster gets the code by upload; our own workers find it where this file lies.
+        paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._python_path = os.pathsep.join(paths) if self._is_own else None
+
+    @property
+    def cpus(self) -> float:
+        return self._resource("CPU")
+
+    @property
+    def gpus(self) -> float:
+        return self._resource("GPU")
+
+    @property
+    def memory_bytes(self) -> int | None:
+        return int(self._resource("memory")) or None
 
     def open_pool(
         self, spec: WorkerSpec[Item, Result], num_workers: int, config: EngineConfig
     ) -> RayPool[Item, Result]:
         self._pools += 1
-        return RayPool(spec, num_workers, config, self._site, mark=f"{self._id}-{self._pools}")
+        return RayPool(
+            spec,
+            num_workers,
+            config,
+            node_id=self._node_id,
+            python_path=self._python_path,
+            mark=f"{self._id}-{self._pools}",
+        )
+
+    def wait(self, pools: Sequence[Pool[Any, Any]], timeout_s: float) -> None:
+        pending = [answer for pool in pools if isinstance(pool, RayPool) for answer in pool.pending]
+        if pending:
+            ray.wait(pending, num_returns=1, timeout=timeout_s)
+        else:
+            time.sleep(timeout_s)
 
     def close(self) -> None:
         ray.shutdown()
@@ -105,7 +134,7 @@ class RayEngine:
     ) -> None:
         self.close()
 
-    def _start(self, num_cpus: int | None) -> Path:
+    def _start(self, num_cpus: int | None) -> None:
         """A Ray of our own: never `ray.init()` without an address, which may join somebody else's."""
         with _start_environment({ENGINE_MARK: self._id, _LOOPBACK: "0"}), _own_sigterm():
             context: Any = ray.init(
@@ -121,18 +150,26 @@ class RayEngine:
             self._temp.chmod(0o700)  # Ray opens it to everybody
         if context.address_info["node_ip_address"] != "127.0.0.1":
             log.warning("this version of Ray listens on the network (with a token), not on this machine alone")
-        return Path(context.address_info["session_dir"])
 
-    def _join(self) -> Path:
+    def _join(self) -> None:
         modules = [str(_ROOT / package) for package in _PACKAGES]
         try:
             with _own_sigterm():
-                context: Any = ray.init(
+                ray.init(
                     address="auto", log_to_driver=False, configure_logging=False, runtime_env={"py_modules": modules}
                 )
         except ConnectionError as exc:
             raise RequestError(f"no Ray answers: {exc}", field="address", value="auto") from exc
-        return Path(context.address_info["session_dir"])
+
+    def _resource(self, name: str) -> float:
+        if not self._is_own and time.monotonic() - self._counted_at > _LOOK_AGAIN_S:
+            self._resources = self._counted()
+        return float(self._resources.get(name, 0))
+
+    def _counted(self) -> dict[str, float]:
+        self._counted_at = time.monotonic()
+        resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        return resources
 
 
 def _short_folder() -> str:

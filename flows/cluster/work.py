@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
@@ -25,8 +25,21 @@ class Worker(Protocol[_Item_contra, _Result_co]):
 
 
 @runtime_checkable
+class BatchWorker(Protocol[_Item_contra, _Result_co]):
+    """A worker to which several items at once cost less than one after the other.
+
+    It is given several only where its spec says `batch`; an item that is alone goes through `process`.
+    """
+
+    def process_batch(self, items: Sequence[_Item_contra]) -> Sequence[_Result_co | Exception]:
+        """One answer an item, in their order. An exception among the answers fails its own item and no other; one that
+        is raised fails them all, and they are tried again in halves until the one at fault is alone."""
+        ...
+
+
+@runtime_checkable
 class Shrinkable(Protocol):
-    """A worker that can do the same work in smaller bites."""
+    """A worker that can do the same item in smaller bites."""
 
     def shrink(self) -> bool:
         """Halve the batch; False when it is already as small as it gets."""
@@ -46,8 +59,12 @@ class WorkerSpec(Generic[Item, Result]):
     """A fraction shares one device among several workers."""
     memory_bytes: int | None = None
     """Host memory to set aside; None leaves it to the operating system."""
+    batch: int = 1
+    """Items a worker may be given at once; with more than one it must be a `BatchWorker`."""
 
     def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise RequestError("a batch holds at least one item", where=self.name, field="batch", value=self.batch)
         for field in ("cpus", "gpus"):
             value = getattr(self, field)
             if value < 0:

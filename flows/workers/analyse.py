@@ -18,7 +18,7 @@ from preprocessing.errors import Unusable
 from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
-from shards.commit import Ledger, Receipt, Unit
+from shards.commit import Claim, Ledger, Receipt
 from shards.fingerprint import plain
 from shards.schema import Rejection, Speech
 from shards.store import open_store
@@ -38,10 +38,11 @@ class AnalyseWorker:
         self._tools = ClipTools(self._config)
         self._tools.setup()
 
-    def process(self, item: Unit) -> Receipt:
+    def process(self, item: Claim) -> Receipt:
         """Commits (fragment of clips if any face was found, analysis); the picture itself is never refused here."""
-        path = Path(item.payload["video"])
-        need_planned(path, item.payload["video_sha256"])
+        payload = item.unit.payload
+        path = Path(payload["video"])
+        need_planned(path, payload["video_sha256"])
         info = probe(path)
         source = FfmpegSource(path, info)
         with tempfile.TemporaryDirectory(prefix="dubwright-analyse-") as scratch:
@@ -52,22 +53,23 @@ class AnalyseWorker:
                     speech,
                     self._tools,
                     self._config,
-                    source_sha256=item.payload["video_sha256"],
+                    source_sha256=payload["video_sha256"],
                     source_name=path.name,
-                    code_version=item.payload["code_version"],
+                    code_version=payload["code_version"],
                     out=Path(scratch, "fragment.tar"),
                 )
             finally:
                 source.close()
             encoded = Path(scratch, "analysis.bin")
             encoded.write_bytes(encode_analysis(extracted.analysis))
-            objects = [self._ledger.put_object(encoded, ANALYSIS_SUFFIX)]
+            objects = [self._ledger.put_object(item, encoded, ANALYSIS_SUFFIX)]
             if extracted.fragment is not None:
-                objects.insert(0, self._ledger.put_object(extracted.fragment.path, ".tar"))
+                objects.insert(0, self._ledger.put_object(item, extracted.fragment.path, ".tar"))
         return self._ledger.commit(
+            item,
             Receipt(
-                unit_id=item.unit_id,
-                stage=item.stage,
+                unit_id=item.unit.unit_id,
+                stage=item.unit.stage,
                 objects=tuple(objects),
                 samples=extracted.fragment.entries if extracted.fragment else (),
                 rejections=(*unheard, *extracted.rejections),
@@ -77,7 +79,7 @@ class AnalyseWorker:
                     # Where the title's clock begins: the new speech starts with the first frame.
                     "zero_s": plain(source.times.at(0).seconds),
                 },
-            )
+            ),
         )
 
     def close(self) -> None:

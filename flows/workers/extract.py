@@ -13,7 +13,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.errors import Unusable
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
-from shards.commit import Ledger, Receipt, Unit
+from shards.commit import Claim, Ledger, Receipt, Unit
 from shards.schema import Rejection
 from shards.store import open_store
 
@@ -32,13 +32,13 @@ class ExtractWorker:
         self._tools = ClipTools(self._config)
         self._tools.setup()
 
-    def process(self, item: Unit) -> Receipt:
+    def process(self, item: Claim) -> Receipt:
         """Commits the unit, with clips or with the reasons why there are none, and returns the winning receipt."""
         with tempfile.TemporaryDirectory(prefix="dubwright-extract-") as scratch:
             try:
-                extracted = self._extract(item, Path(scratch, "fragment.tar"))
+                extracted = self._extract(item.unit, Path(scratch, "fragment.tar"))
             except Unusable as unusable:
-                return self._ledger.commit(_rejected(item, unusable.rejection))
+                return self._ledger.commit(item, _rejected(item.unit, unusable.rejection))
             return self._commit(item, extracted)
 
     def close(self) -> None:
@@ -67,17 +67,18 @@ class ExtractWorker:
         finally:
             source.close()
 
-    def _commit(self, unit: Unit, extracted: Extracted) -> Receipt:
+    def _commit(self, claim: Claim, extracted: Extracted) -> Receipt:
         fragment, analysis = extracted.fragment, extracted.analysis
         return self._ledger.commit(
+            claim,
             Receipt(
-                unit_id=unit.unit_id,
-                stage=unit.stage,
-                objects=(self._ledger.put_object(fragment.path, ".tar"),) if fragment else (),
+                unit_id=claim.unit.unit_id,
+                stage=claim.unit.stage,
+                objects=(self._ledger.put_object(claim, fragment.path, ".tar"),) if fragment else (),
                 samples=fragment.entries if fragment else (),
                 rejections=extracted.rejections,
                 details={"frames": len(analysis.times), "shots": len(analysis.shots), "tracks": len(analysis.tracks)},
-            )
+            ),
         )
 
 

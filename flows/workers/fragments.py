@@ -14,6 +14,7 @@ from typing import Any
 from preprocessing.clip import ClipTools, analyse, cut_clips
 from preprocessing.config import PreprocessConfig
 from preprocessing.faces.base import Analysis
+from preprocessing.faces.keep import CropStore
 from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.speech import read_speech
 from shards.codec import decode_clip
@@ -67,18 +68,20 @@ def extract(
     out: Path,
 ) -> Extracted:
     """Analyses `source` and writes its clips to the tar `out`."""
-    analysis = analyse(source, tools.backend, config)
-    parts = cut_clips(
-        analysis,
-        source,
-        speech,
-        tools,
-        config,
-        source_sha256=source_sha256,
-        source_name=source_name,
-        code_version=code_version,
-    )
-    fragment, rejections = write_fragment(parts, out, jpeg_quality=config.clip.jpeg_quality)
+    with CropStore(out.parent) as crops:
+        analysis = analyse(source, tools.backend, config, crops=crops)
+        parts = cut_clips(
+            analysis,
+            source,
+            speech,
+            tools,
+            config,
+            source_sha256=source_sha256,
+            source_name=source_name,
+            code_version=code_version,
+            crops=crops,
+        )
+        fragment, rejections = write_fragment(parts, out, jpeg_quality=config.clip.jpeg_quality)
     return Extracted(analysis=analysis, fragment=fragment, rejections=(*analysis.rejections, *rejections))
 
 

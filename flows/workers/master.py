@@ -23,7 +23,7 @@ from preprocessing.media.encode import MasterReport, MasterWriter
 from preprocessing.media.mux import MuxReport, mux
 from preprocessing.media.native import NativeFrame, NativeSource, native_video
 from preprocessing.media.probe import picture, probe
-from shards.commit import Ledger, ObjectRef, Receipt, Unit
+from shards.commit import Claim, Ledger, ObjectRef, Receipt, Unit
 from shards.fingerprint import file_sha256
 from shards.schema import F64, ClipSample, FrameTimes
 from shards.store import Store, open_store
@@ -42,8 +42,8 @@ class MasterWorker:
     def setup(self) -> None:
         self._ledger = Ledger(open_store(self._store_uri, create=False))
 
-    def process(self, item: Unit) -> Receipt:
-        payload = item.payload
+    def process(self, item: Claim) -> Receipt:
+        unit, payload = item.unit, item.unit.payload
         source, speech, target = Path(payload["video"]), Path(payload["audio"]), self._out / payload["output"]
         need_planned(source, payload["video_sha256"])
         need_planned(speech, payload["audio_sha256"])
@@ -65,17 +65,18 @@ class MasterWorker:
                 mouths.opacity,
                 mouths.boxes,
             )
-            kept = self._keep(strip, Path(scratch, "strip.jpg"))
-            details = _details(item, finished, mouths, encoded, muxed, strip)
+            kept = self._keep(item, strip, Path(scratch, "strip.jpg"))
+            details = _details(unit, finished, mouths, encoded, muxed, strip)
             finished.replace(target)
-        return self._ledger.commit(Receipt(unit_id=item.unit_id, stage=item.stage, objects=(kept,), details=details))
+        receipt = Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(kept,), details=details)
+        return self._ledger.commit(item, receipt)
 
     def close(self) -> None:
         """Nothing is held between rows."""
 
-    def _keep(self, strip: Strip, path: Path) -> ObjectRef:
+    def _keep(self, claim: Claim, strip: Strip, path: Path) -> ObjectRef:
         path.write_bytes(strip.jpeg)
-        return self._ledger.put_object(path, STRIP_SUFFIX)
+        return self._ledger.put_object(claim, path, STRIP_SUFFIX)
 
 
 def _details(

@@ -22,7 +22,7 @@ from model.choice import References
 from model.pipeline import DubbingPipeline
 from preprocessing.audio.base import audio_feature
 from preprocessing.media.speech import read_speech
-from shards.commit import Ledger, Receipt, Unit
+from shards.commit import Claim, Ledger, Receipt
 from shards.schema import AudioFeatures, ClipSample, Landmarks
 from shards.store import open_store
 
@@ -45,8 +45,8 @@ class RenderWorker:
         self._features = lru_cache(maxsize=8)(self._features_of)
         self._references = lru_cache(maxsize=16)(self._references_of)
 
-    def process(self, item: Unit) -> Receipt:
-        payload = item.payload
+    def process(self, item: Claim) -> Receipt:
+        payload = item.unit.payload
         clip = self._clip(payload["clip"])
         # The features are on the title's clock and the clip on its own: move them by where the clip begins.
         begin_s = clip.provenance.span.start.seconds - Fraction(payload["zero_s"])
@@ -84,22 +84,23 @@ class RenderWorker:
         )
         return self._pipe.choose_references(np.concatenate([c.frames for c in clips]), landmarks)
 
-    def _commit(self, unit: Unit, rendered: ClipSample) -> Receipt:
+    def _commit(self, claim: Claim, rendered: ClipSample) -> Receipt:
         with tempfile.TemporaryDirectory(prefix="dubwright-render-") as scratch:
             fragment, _ = write_fragment([rendered], Path(scratch, "rendered.tar"), jpeg_quality=RENDERED_JPEG_QUALITY)
             if fragment is None:
                 raise RuntimeError(f"clip {rendered.key} was rendered and not written")
             return self._ledger.commit(
+                claim,
                 Receipt(
-                    unit_id=unit.unit_id,
-                    stage=unit.stage,
-                    objects=(self._ledger.put_object(fragment.path, ".tar"),),
+                    unit_id=claim.unit.unit_id,
+                    stage=claim.unit.stage,
+                    objects=(self._ledger.put_object(claim, fragment.path, ".tar"),),
                     samples=fragment.entries,
                     details={
                         "start_pts": rendered.provenance.span.start.pts,
                         "rows": [list(rows) for rows in runs(rendered.landmarks.seen())],
                     },
-                )
+                ),
             )
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from model.training.clips import DatasetClips
 from model.training.config import TrainConfig
 from model.training.loop import StepReport, TrainResult, train
 from shards.errors import RequestError
-from shards.reader import Dataset, ReaderState, open_dataset
-from shards.schema import ClipSample
+from shards.reader import open_dataset
 from shards.store import open_store
 
 METRICS = "metrics.jsonl"
@@ -29,25 +29,6 @@ class TrainJob:
     config: Mapping[str, Any]
 
 
-class DatasetClips:
-    """The elastic reader as training's endless row of clips: it stops and goes on where it was."""
-
-    def __init__(self, dataset: Dataset, *, seed: int) -> None:
-        self._dataset = dataset
-        self._state = dataset.first_state(seed, 1)
-
-    def train(self) -> Iterator[ClipSample]:
-        for state, clip in self._dataset.stream("train", self._state, global_batch=1):
-            self._state = state
-            yield clip
-
-    def state(self) -> Mapping[str, Any]:
-        return asdict(self._state)
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        self._state = ReaderState(**state)
-
-
 class TrainWorker:
     """Runs a whole job as one item; a job that is killed goes on from its last checkpoint."""
 
@@ -59,11 +40,12 @@ class TrainWorker:
         dataset = open_dataset(open_store(item.store, create=False), item.dataset)
         if not dataset.keys("train"):
             raise RequestError("the dataset has no clips to train on", where=item.store, field="dataset")
+        clips = DatasetClips(dataset, seed=config.seed, selection=config.selection, workers=config.readers)
         out = Path(item.out)
         out.mkdir(parents=True, exist_ok=True)
         # A line at a time: who follows the run sees each step, and a kill loses none.
         with (out / METRICS).open("a", encoding="utf-8", buffering=1) as stream:
-            return train(config, DatasetClips(dataset, seed=config.seed), out, on_step=_writer(stream.write))
+            return train(config, clips, out, on_step=_writer(stream.write))
 
     def close(self) -> None:
         """Nothing is held between jobs."""

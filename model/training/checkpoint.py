@@ -23,7 +23,7 @@ from model.training.config import STAGE_NAMES, TrainConfig
 from shards.fingerprint import plain
 
 STATE = "training.safetensors"
-FREE = ("checkpoint_every", "device")
+FREE = ("checkpoint_every", "device", "readers")
 """Fields that may change between a run and its continuation: they move no weight on the CPU."""
 
 

@@ -1,13 +1,16 @@
-"""Where training gets its clips: the Protocol, and the plainest source that fulfils it."""
+"""Where training gets its clips: the Protocol, a source in memory, and one over a published dataset."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 
 from shards.errors import RequestError
+from shards.loader import ClipStream, clip_loader
+from shards.reader import Dataset, ReaderState, Selection
 from shards.schema import ClipSample
 
 
@@ -52,3 +55,46 @@ class ListedClips:
             if state[field] != mine:
                 raise RequestError(f"the run began with {state[field]!r}", field=f"clips.{field}", value=mine)
         self.taken = int(state["taken"])
+
+
+class DatasetClips:
+    """The train split of a dataset by the elastic reader: this rank's clips of each global batch, one by one.
+
+    Where it stands moves with the last clip of a batch, so a run that stops within one has the whole batch again.
+    With `workers`, that many processes read and decode ahead.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        global_batch: int = 1,
+        selection: Selection | None = None,
+        workers: int = 0,
+    ) -> None:
+        self._dataset, self._seed, self._global_batch = dataset, seed, global_batch
+        self._selection, self._workers = selection, workers
+        self._state = self._stream(None).state
+
+    def train(self) -> Iterator[ClipSample]:
+        for batch in clip_loader(self._stream(self._state), workers=self._workers):
+            *others, last = batch.clips
+            yield from others
+            self._state = batch.state
+            yield last
+
+    def state(self) -> Mapping[str, Any]:
+        return asdict(self._state)
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._state = self._stream(ReaderState.of(state)).state
+
+    def _stream(self, state: ReaderState | None) -> ClipStream:
+        return ClipStream(
+            self._dataset,
+            seed=self._seed,
+            global_batch=self._global_batch,
+            selection=self._selection,
+            state=state,
+        )

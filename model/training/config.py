@@ -11,6 +11,7 @@ from model.config import Config, ModelConfig
 from model.loss import LossWeights
 from model.presets import preset
 from shards.errors import RequestError
+from shards.selection import Selection
 
 STAGE_NAMES = ("autoencoder", "completion", "diffusion", "joint")
 """In the order they run."""
@@ -32,6 +33,8 @@ class TrainConfig(Config):
 
     model: ModelConfig
     seed: int = 0
+    selection: Selection = Field(Selection(), description="which clips of the dataset, and how often")
+    readers: int = Field(0, ge=0, description="processes that read and decode ahead; 0: the training process itself")
     autoencoder: StageConfig
     completion: StageConfig
     diffusion: StageConfig

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +60,9 @@ class Squares:
             raise RequestError("no such preset", field="preset", value="tinny", choices=["tiny"])
         raise ValueError(f"cannot square {item!r}")
 
+    def process_batch(self, items: Sequence[object]) -> Sequence[tuple[int, int] | Exception]:
+        return [self.process(item) for item in items]
+
     def close(self) -> None:
         self.child.terminate()
         self.child.wait()
@@ -77,20 +80,27 @@ class Log:
     started: list[tuple[object, int]] = field(default_factory=list)
     done: dict[object, tuple[int, int]] = field(default_factory=dict)
     failed: dict[object, Failure] = field(default_factory=dict)
+    abandoned: list[object] = field(default_factory=list)
 
     def run(self, engine: Engine, items: list[object], folder: Path, config: EngineConfig = CONFIG, **more: object):  # type: ignore[no-untyped-def]
-        spec = WorkerSpec(name="squares", factory=functools.partial(more.pop("worker", Squares), str(folder)), cpus=1)  # type: ignore[operator]
+        factory = functools.partial(more.pop("worker", Squares), str(folder))  # type: ignore[operator]
+        spec = WorkerSpec(name="squares", factory=factory, cpus=1, batch=more.pop("batch", 1))  # type: ignore[arg-type]
         return driver.run(
             items,
             spec,
             engine=engine,
             config=config,
             key=str,
-            on_start=lambda item, attempt: self.started.append((item, attempt)),
+            prepare=self._prepare,
             on_done=self.done.__setitem__,
             on_failed=self.failed.__setitem__,
+            on_abandoned=self.abandoned.append,
             **more,
         )
+
+    def _prepare(self, item: object, attempt: int) -> object:
+        self.started.append((item, attempt))
+        return item
 
 
 def asks_to_stop(number: int, frame: object) -> None:
@@ -158,8 +168,25 @@ def test_a_worker_stuck_in_native_code_is_ended_with_its_children_and_the_run_go
     assert "in process" in failure.tail, "the record says where it hung"
     # The item behind it was not charged: its second hand-over is no second failure.
     assert [attempt for item, attempt in log.started if item == 2] == [1, 2]
+    assert log.abandoned == [2], "its first try does not count"
     assert len(children(tmp_path)) == 2
     assert not any(map(is_alive, [*children(tmp_path), *(int(p.stem) for p in tmp_path.glob("*.child"))]))
+
+
+@pytest.mark.parametrize(("order", "kind"), [("hang", FailureKind.HANG), ("segfault", FailureKind.CRASH)])
+def test_one_item_that_takes_its_whole_batch_along_is_found_and_nobody_else_is_charged(
+    engine: Engine, tmp_path: Path, order: str, kind: FailureKind
+) -> None:
+    log = Log()
+    config = EngineConfig(max_workers=2, deadline_s=1.0, max_attempts=1, backoff_s=0)
+    log.run(engine, [1, 2, order, 3], tmp_path, config, batch=4)
+    assert {item: square for item, (square, _) in log.done.items()} == {1: 1, 2: 4, 3: 9}
+    assert (log.failed[order].kind, log.failed[order].attempts) == (kind, 1)
+    assert "in process" in log.failed[order].tail, "the record says where"
+    begun = {item: sum(one == item for one, _ in log.started) for item in (1, 2, order, 3)}
+    tries = {item: number - log.abandoned.count(item) for item, number in begun.items()}
+    assert tries == {1: 1, 2: 1, order: 1, 3: 1}
+    assert not any(map(is_alive, children(tmp_path)))
 
 
 def test_errors_cross_the_process_border_as_records(engine: Engine, tmp_path: Path) -> None:
@@ -201,6 +228,7 @@ def test_a_stop_does_not_wait_longer_than_its_grace(engine: Engine, tmp_path: Pa
     config = EngineConfig(max_workers=1, deadline_s=600, grace_s=0.5)
     summary = log.run(engine, ["hang"], tmp_path, config, should_stop=lambda: bool(log.started))
     assert (summary.stopped, summary.abandoned, summary.done) == (True, 1, 0)
+    assert log.abandoned == ["hang"]
     assert not any(map(is_alive, children(tmp_path)))
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from shards.commit import Ledger, Plan, Receipt, Unit
+from shards.commit import Claim, Ledger, Plan, Receipt, Unit
 from shards.index import DatasetInfo
 from shards.pack import PackConfig, finalize
 from shards.schema import ClipSample, Rejection
@@ -20,20 +21,32 @@ def make_plan(num_units: int, stage: str = "extract") -> Plan:
     return Plan.of(stage, units, {"size_px": 16})
 
 
+def claim(ledger: Ledger, unit_id: str, stage: str = "extract") -> Claim:
+    """A try at the unit, begun."""
+    return ledger.begin(Unit(unit_id=unit_id, stage=stage, payload={}), "test")
+
+
+def done_by(worker: Any, unit: Unit) -> Receipt:
+    """What a worker that is set up makes of the unit."""
+    receipt: Receipt = worker.process(worker._ledger.begin(unit, "test"))
+    return receipt
+
+
 def commit_clips(ledger: Ledger, unit_id: str, clips: Sequence[ClipSample], folder: Path) -> Receipt:
     """Does a unit: its clips to a fragment, the fragment to the store, the commit last."""
+    attempt = claim(ledger, unit_id)
     with FragmentWriter(folder / f"{unit_id}.tar") as writer:
         for clip in clips:
             writer.add(clip)
         fragment = writer.seal()
-    ref = ledger.put_object(fragment.path, "tar")
-    return ledger.commit(Receipt(unit_id=unit_id, stage="extract", objects=(ref,), samples=fragment.entries))
+    ref = ledger.put_object(attempt, fragment.path, "tar")
+    return ledger.commit(attempt, Receipt(unit_id=unit_id, stage="extract", objects=(ref,), samples=fragment.entries))
 
 
 def commit_rejection(ledger: Ledger, unit_id: str, code: str = "no_face") -> Receipt:
     """A unit whose footage could not be used."""
     rejection = Rejection(code=code, detail="made for a test")
-    return ledger.commit(Receipt(unit_id=unit_id, stage="extract", rejections=(rejection,)))
+    return ledger.commit(claim(ledger, unit_id), Receipt(unit_id=unit_id, stage="extract", rejections=(rejection,)))
 
 
 def unit_clips(unit: int, num_clips: int, num_identities: int = 3, frames: int = 2) -> list[ClipSample]:

@@ -13,7 +13,7 @@ import numpy as np
 from flows.manifest import TitleRow
 from flows.records import Records
 from flows.titles import Title, Voice
-from shards.commit import Ledger, ObjectRef, Quarantine, Receipt, Unit
+from shards.commit import Claim, Ledger, ObjectRef, Quarantine, Receipt, Unit
 from shards.fingerprint import file_sha256
 from shards.schema import ClipSample, Rejection
 from shards.store import open_store
@@ -78,24 +78,26 @@ def commit_master(records: Records, title: Title, content: bytes = b"finished fi
 
 def analysed(ledger: Ledger, unit: Unit, clips: Sequence[ClipSample]) -> Receipt:
     details = {"frames": 20, "shots": 1, "zero_s": "0/1"}
+    claim = ledger.begin(unit, "test")
     if clips:
-        return _with_clips(ledger, unit, clips, details)
+        return _with_clips(ledger, claim, clips, details)
     rejection = Rejection(code="no_face", detail="nobody is seen")
     return ledger.commit(
+        claim,
         Receipt(
             unit_id=unit.unit_id,
             stage=unit.stage,
-            objects=(_object(ledger, b"no face", ".analysis"),),
+            objects=(_object(ledger, claim, b"no face", ".analysis"),),
             rejections=(rejection,),
             details=details,
-        )
+        ),
     )
 
 
 def rendered(ledger: Ledger, unit: Unit) -> Receipt:
     """The clip follows from the unit, as it must."""
     clip = make_clip(int(unit.unit_id[:6], 16), frames=4)
-    return _with_clips(ledger, unit, [clip], {"start_pts": 0, "rows": [[0, 4]]})
+    return _with_clips(ledger, ledger.begin(unit, "test"), [clip], {"start_pts": 0, "rows": [[0, 4]]})
 
 
 def mastered(ledger: Ledger, unit: Unit, out: Path, content: bytes, frames: int = 8) -> Receipt:
@@ -103,26 +105,29 @@ def mastered(ledger: Ledger, unit: Unit, out: Path, content: bytes, frames: int 
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
     details = {"size_bytes": len(content), "rendered_frames": frames, "checks": {"speech": "copied"}}
-    ref = _object(ledger, b"a jpeg", ".strip.jpg")
-    return ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(ref,), details=details))
+    claim = ledger.begin(unit, "test")
+    ref = _object(ledger, claim, b"a jpeg", ".strip.jpg")
+    return ledger.commit(claim, Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(ref,), details=details))
 
 
-def _with_clips(ledger: Ledger, unit: Unit, clips: Sequence[ClipSample], details: dict[str, object]) -> Receipt:
+def _with_clips(ledger: Ledger, claim: Claim, clips: Sequence[ClipSample], details: dict[str, object]) -> Receipt:
     with tempfile.TemporaryDirectory() as folder, FragmentWriter(Path(folder, "fragment.tar")) as writer:
         for clip in clips:
             writer.add(clip)
         fragment = writer.seal()
-        ref = ledger.put_object(fragment.path, ".tar")
+        ref = ledger.put_object(claim, fragment.path, ".tar")
+    unit = claim.unit
     return ledger.commit(
-        Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(ref,), samples=fragment.entries, details=details)
+        claim,
+        Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(ref,), samples=fragment.entries, details=details),
     )
 
 
-def _object(ledger: Ledger, content: bytes, suffix: str) -> ObjectRef:
+def _object(ledger: Ledger, claim: Claim, content: bytes, suffix: str) -> ObjectRef:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "object")
         path.write_bytes(content)
-        return ledger.put_object(path, suffix)
+        return ledger.put_object(claim, path, suffix)
 
 
 @dataclass
@@ -145,15 +150,15 @@ class Paper:
     def setup(self) -> None:
         """Nothing is loaded."""
 
-    def process(self, item: Unit) -> Receipt:
-        self.fails(item)
-        self.done.append(item.stage)
-        if item.stage == "analyse":
-            number = int(item.payload["video_sha256"][:6], 16)
-            return analysed(self._ledger, item, [make_clip(number + n, frames=4) for n in range(2)])
-        if item.stage == "render":
-            return rendered(self._ledger, item)
-        return mastered(self._ledger, item, self.out, b"a finished film")
+    def process(self, item: Claim) -> Receipt:
+        self.fails(item.unit)
+        self.done.append(item.unit.stage)
+        if item.unit.stage == "analyse":
+            number = int(item.unit.payload["video_sha256"][:6], 16)
+            return analysed(self._ledger, item.unit, [make_clip(number + n, frames=4) for n in range(2)])
+        if item.unit.stage == "render":
+            return rendered(self._ledger, item.unit)
+        return mastered(self._ledger, item.unit, self.out, b"a finished film")
 
     def close(self) -> None:
         """Nothing is held."""
@@ -162,9 +167,10 @@ class Paper:
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
 
 
-def give_up(ledger: Ledger, unit: Unit, message: str = "the encoder crashed") -> Quarantine:
+def give_up(ledger: Ledger, unit: Unit, message: str = "the encoder crashed") -> Quarantine | Receipt:
     """As if every try had failed."""
-    return ledger.quarantine(
+    return ledger.decide(
+        ledger.begin(unit, "test"),
         Quarantine(
             unit_id=unit.unit_id,
             error_class="MediaToolError",
@@ -172,14 +178,15 @@ def give_up(ledger: Ledger, unit: Unit, message: str = "the encoder crashed") ->
             stderr_tail="",
             reproduce="dubwright ...",
             attempts=3,
-        )
+        ),
     )
 
 
 def reject(ledger: Ledger, unit: Unit, code: str = "truncated") -> Receipt:
     """As if the footage had been looked at and could not be used."""
     rejection = Rejection(code=code, detail="the file ends early")
-    return ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,)))
+    receipt = Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,))
+    return ledger.commit(ledger.begin(unit, "test"), receipt)
 
 
 def changed(title: Title, **columns: object) -> Title:

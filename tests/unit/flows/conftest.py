@@ -23,6 +23,7 @@ from preprocessing.media.probe import probe
 from shards.commit import Ledger, Receipt, Unit
 from shards.fingerprint import file_sha256
 from shards.store import open_store
+from tests.support.datasets import done_by
 from tests.support.lavfi import sine
 from tests.support.models import nano_checkpoint
 from tests.support.synthetic import talking_title
@@ -59,7 +60,7 @@ def worked_off(worker: Any, units: list[Unit]) -> list[Receipt]:
     """Sets the worker up, does the units, and puts it away."""
     worker.setup()
     try:
-        return [worker.process(unit) for unit in units]
+        return [done_by(worker, unit) for unit in units]
     finally:
         worker.close()
 

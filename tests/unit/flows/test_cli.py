@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,17 +13,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from flows import cli
+from flows import answer, cli
 from flows import dub as dubbing
 from flows import preprocess as preprocessing
 from flows import train as training
 from flows.units import Stopped
-from shards.commit import Ledger
 from shards.errors import ObjectDamaged, RequestError
-from shards.store import open_store
-from tests.support.datasets import make_dataset, make_plan
 from tests.support.lavfi import sine
-from tests.support.titles import give_up
 
 ROOT = Path(__file__).parents[3]
 HEADER = "title_id,video,audio,language,output\n"
@@ -41,9 +36,9 @@ REPORT = {
 
 @pytest.fixture(autouse=True)
 def _the_environment_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "use_embedded_defaults", lambda: None)
+    monkeypatch.setattr(answer, "use_embedded_defaults", lambda: None)
     monkeypatch.setattr(cli, "prefect_api", contextlib.nullcontext)
-    monkeypatch.setattr(cli.logging, "basicConfig", lambda **_: None)
+    monkeypatch.setattr(answer.logging, "basicConfig", lambda **_: None)
 
 
 @pytest.fixture
@@ -314,40 +309,7 @@ def test_a_log_level_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tm
     assert "`DUBWRIGHT_LOG`: no such level (got 'loud')" in result.stderr
 
 
-# -- store and inspect -------------------------------------------------------------------------------------------------
-
-
-def test_a_store_says_what_is_in_it(tmp_path: Path) -> None:
-    make_dataset(open_store(tmp_path / "store"), tmp_path)
-    found = the_object(run("store", "status", tmp_path / "store", "--json"))
-    assert found["plans"][0]["account"]["kept"] == 4
-    assert "current: " in run("store", "status", tmp_path / "store").stdout
-
-
-def test_damage_is_found_and_ends_with_1(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "store")
-    make_dataset(store, tmp_path)
-    assert run("store", "verify", tmp_path / "store").exit_code == 0
-    store.write(next(store.list("objects/")), b"damaged")
-    result = run("store", "verify", tmp_path / "store", "--json")
-    assert result.exit_code == 1
-    assert len(the_object(result)["damaged"]) == 1
-
-
-def test_what_was_given_up_is_released_by_retry(tmp_path: Path) -> None:
-    ledger, plan = Ledger(open_store(tmp_path / "store")), make_plan(2)
-    give_up(ledger, plan.units[1])
-    assert the_object(run("store", "retry", tmp_path / "store", "--json")) == {"released": ["unit-1"]}
-    assert run("store", "retry", tmp_path / "store").stdout == "released: none\n"
-    assert len(ledger.pending(plan)) == 2
-
-
-@pytest.mark.parametrize("command", ["status", "verify", "retry"])
-def test_a_folder_that_is_no_store_is_refused(tmp_path: Path, command: str) -> None:
-    result = run("store", command, tmp_path)
-    assert result.exit_code == 2
-    assert "no store here" in result.stderr
-    assert os.listdir(tmp_path) == []
+# -- inspect -----------------------------------------------------------------------------------------------------------
 
 
 def test_inspect_answers_with_facts(tmp_path: Path) -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
 from flows.cluster import driver
-from flows.cluster.boundary import Done
 from flows.cluster.config import EngineConfig
 from flows.cluster.failures import Failure, FailureKind
 from flows.cluster.plain import PlainEngine, PlainPool
-from flows.cluster.pool import Finished, Returned
+from flows.cluster.pool import Event, Returned
 from flows.cluster.work import WorkerSpec
 from preprocessing.errors import Unusable
 from shards.errors import RequestError
@@ -67,11 +66,16 @@ class Record:
             engine=engine or PlainEngine(),
             config=config,
             key=str,
-            on_start=lambda item, attempt: self.events.append(("start", item, attempt)),
+            prepare=self._prepare,
             on_done=lambda item, result: self.events.append(("done", item, result)),
             on_failed=self._failed,
+            on_abandoned=lambda item: self.events.append(("abandoned", item)),
             should_stop=should_stop,
         )
+
+    def _prepare(self, item: str, attempt: int) -> str:
+        self.events.append(("start", item, attempt))
+        return item
 
     def _failed(self, item: str, failure: Failure) -> None:
         self.events.append(("failed", item))
@@ -225,7 +229,7 @@ def test_a_stop_leaves_items_that_wait_for_a_retry_unaccounted() -> None:
 def test_a_broken_callback_ends_the_run_and_closes_the_worker() -> None:
     worker = Scripted()
 
-    def broken(item: str, attempt: int) -> None:
+    def broken(item: str, attempt: int) -> str:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
@@ -235,52 +239,60 @@ def test_a_broken_callback_ends_the_run_and_closes_the_worker() -> None:
             engine=PlainEngine(),
             config=CONFIG,
             key=str,
-            on_start=broken,
+            prepare=broken,
             on_done=lambda item, result: None,
             on_failed=lambda item, failure: None,
         )
     assert worker.calls == ["setup", "close"]
 
 
+class Dropping(PlainPool[str, str]):
+    """Loses its first worker before that has begun what waits for it."""
+
+    dropped = False
+
+    def poll(self) -> Sequence[Event[str]]:
+        if self.dropped or not self._queue:
+            return super().poll()
+        self.dropped = True
+        ticket, _ = self._queue.popleft()
+        return [Returned(ticket)]
+
+
+class DroppingEngine(PlainEngine):
+    def open_pool(self, spec, num_workers, config):  # type: ignore[no-untyped-def]
+        return Dropping(spec, config, self._at_work)
+
+
 def test_an_item_that_comes_back_untried_is_handed_over_again_and_not_charged() -> None:
-    class Dropping(PlainPool[str, str]):
-        """Loses the first worker together with its queue."""
-
-        dropped = False
-
-        def wait(self, timeout_s: float) -> list[Finished[str] | Returned]:
-            if self.dropped or not self._queue:
-                return super().wait(timeout_s)
-            self.dropped = True
-            ticket, _ = self._queue.popleft()
-            return [Returned(ticket)]
-
-    class DroppingEngine(PlainEngine):
-        def open_pool(self, spec, num_workers, config):  # type: ignore[no-untyped-def]
-            return Dropping(spec.name, spec.factory(), config)
-
     record = Record()
-    config = EngineConfig(max_attempts=1, in_flight_per_worker=1)
-    summary = record.run(Scripted(), ["a"], config, engine=DroppingEngine())
-    assert record.events == [("start", "a", 1), ("start", "a", 2), ("done", "a", "A")]
+    summary = record.run(Scripted(), ["a"], EngineConfig(max_attempts=1), engine=DroppingEngine())
+    assert record.events == [("start", "a", 1), ("abandoned", "a"), ("start", "a", 2), ("done", "a", "A")]
     assert summary.done == 1
 
 
-def test_backoff_doubles_up_to_its_limit() -> None:
-    pool: PlainPool[str, str] = PlainPool("scripted", Scripted(), CONFIG)
-    run = driver._Run([], pool, EngineConfig(backoff_s=1), str, *[lambda *_: None] * 3, lambda: False)  # type: ignore[arg-type]
-    assert [run._backoff_s(n) for n in (1, 2, 3, 20)] == [1, 2, 4, driver.MAX_BACKOFF_S]
-
-
-def test_a_finished_event_carries_its_own_ticket() -> None:
-    pool: PlainPool[str, str] = PlainPool("scripted", Scripted(), EngineConfig(in_flight_per_worker=2))
-    pool.submit(7, "x")
-    pool.submit(8, "y")
-    assert pool.room() == 0
-    answers = [event for _ in range(2) for event in pool.wait(0)]
-    assert [
-        (e.ticket, e.outcome.result) for e in answers if isinstance(e, Finished) and isinstance(e.outcome, Done)
-    ] == [
-        (7, "X"),
-        (8, "Y"),
+def test_trouble_that_is_not_the_items_own_is_a_try_that_does_not_count() -> None:
+    record = Record()
+    record.run(Scripted({"a": [ConnectionResetError("gone"), ValueError("odd")]}), ["a"])
+    assert record.events == [
+        ("start", "a", 1),
+        ("abandoned", "a"),
+        ("start", "a", 2),
+        ("start", "a", 3),
+        ("done", "a", "A"),
     ]
+
+
+def test_what_crosses_to_the_worker_is_what_was_prepared() -> None:
+    done: list[tuple[str, str]] = []
+    driver.run(
+        ["a", "b"],
+        WorkerSpec(name="scripted", factory=Scripted),
+        engine=PlainEngine(),
+        config=CONFIG,
+        key=str,
+        prepare=lambda item, attempt: f"{item}{attempt}",
+        on_done=lambda item, result: done.append((item, result)),
+        on_failed=lambda item, failure: None,
+    )
+    assert done == [("a", "A1"), ("b", "B1")]

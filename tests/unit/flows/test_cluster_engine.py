@@ -42,6 +42,7 @@ def test_without_an_address_the_work_is_done_here(address: str | None) -> None:
     with open_engine(address) as engine:
         assert isinstance(engine, PlainEngine)
         assert engine.cpus >= 1
+        assert not engine.is_isolated, "a crash here takes the caller with it, and callers write that down"
 
 
 @pytest.mark.parametrize("address", ["http://head:8265", "ray://head:10001", "locale", ""])
@@ -61,8 +62,8 @@ def test_a_worker_that_cannot_start_says_why() -> None:
 def test_a_deadline_cannot_be_kept_here_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with PlainEngine() as engine, caplog.at_level(logging.WARNING):
         pool = engine.open_pool(WorkerSpec(name="slow", factory=Slow), 1, EngineConfig(deadline_s=0.001))
-        pool.submit(1, 0.01)
-        assert len(pool.wait(0)) == 1
+        pool.submit(1, [0.01])
+        assert len(pool.poll()) == 1
         assert "past its deadline" in caplog.text
 
 

@@ -9,7 +9,15 @@ import pytest
 
 from flows.cluster.failures import TAIL_CHARS, FailureKind, WorkerSetupError, classify, failure_of, setup_error
 from preprocessing.errors import MediaToolTimeout, ToolMissing, Unusable
-from shards.errors import ObjectDamaged, RequestError, StoreError
+from shards.errors import (
+    ObjectDamaged,
+    RequestError,
+    StoreDenied,
+    StoreError,
+    StoreUnavailable,
+    Superseded,
+    SweptMeanwhile,
+)
 
 
 class OutOfMemoryError(RuntimeError):
@@ -30,6 +38,14 @@ def _raised_from(error: Exception, cause: Exception) -> Exception:
         (ConnectionResetError("peer"), FailureKind.TRANSIENT),
         (TimeoutError("slow"), FailureKind.TRANSIENT),
         (OSError(errno.ENOSPC, "No space left on device"), FailureKind.TRANSIENT),
+        (StoreUnavailable("503"), FailureKind.TRANSIENT),
+        # It can be put again once the sweep is over.
+        (SweptMeanwhile("a sweep is under way"), FailureKind.TRANSIENT),
+        # Trying again would come to the same decision, or to none.
+        (Superseded("the unit was given up"), FailureKind.INPUT),
+        (_raised_from(ObjectDamaged("fragment"), StoreUnavailable("503")), FailureKind.TRANSIENT),
+        (StoreDenied("403"), FailureKind.INPUT),
+        (_raised_from(StoreError("cannot pack"), StoreDenied("403")), FailureKind.INPUT),
         (_raised_from(StoreError("put failed"), ConnectionError("peer")), FailureKind.TRANSIENT),
         (MemoryError(), FailureKind.OUT_OF_MEMORY),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), FailureKind.OUT_OF_MEMORY),

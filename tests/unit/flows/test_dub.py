@@ -15,10 +15,11 @@ from flows.cluster.config import EngineConfig
 from flows.dub import Catalogue, check_out, dry_run, make_titles, plan_catalogue, report_titles
 from flows.records import Records
 from flows.titles import Title
-from flows.units import Stopped, release_all
+from flows.units import Stopped
 from preprocessing.errors import Unusable
 from shards.commit import Unit
 from shards.errors import RequestError
+from shards.repair import reopen
 from tests.support.lavfi import sine, uneven, video
 from tests.support.titles import VOICE, Paper, make_records, make_title
 
@@ -288,7 +289,7 @@ def test_what_was_given_up_is_done_once_a_person_lets_it(
     paper.fails = failing("analyse", OSError("the share is gone"), video_sha256=titles[0].video_sha256)
     assert make(records, *titles)["titles"] == {"failed_system": 1, "succeeded": 1}
     paper.fails = failing("nothing", ValueError())
-    release_all(records.ledger)
+    reopen(records.ledger)
     assert statuses(make(records, *titles)) == {"one.es.mp4": "succeeded", "sub/two.es.mp4": "up_to_date"}
 
 

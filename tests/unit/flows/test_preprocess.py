@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from flows import preprocess
 from flows.cluster.config import EngineConfig
 from flows.preprocess import PreprocessJob, dry_run, extract_clips, plan_sources, publish, summary
+from flows.workers.pack import PackWorker
 from preprocessing.config import PreprocessConfig, QualityConfig
 from preprocessing.errors import Unusable
-from shards.commit import Ledger, Plan, Receipt, Unit
+from shards.catalog import current_dataset, current_generation, make_current, published
+from shards.commit import Claim, Ledger, Plan, Receipt
 from shards.errors import AccountError, RequestError, WrongStore
 from shards.pack import PackConfig
 from shards.schema import Rejection
-from shards.store import open_store
+from shards.shard import pack_shard
+from shards.store import Store, open_store
 from shards.writer import FragmentWriter
 from tests.support.clips import make_clip
 from tests.support.lavfi import video
@@ -45,25 +50,27 @@ class Paper:
     def setup(self) -> None:
         """Nothing is loaded."""
 
-    def process(self, item: Unit) -> Receipt:
-        self.done.append(item.payload["name"])
-        if "unusable" in item.payload["name"]:
+    def process(self, item: Claim) -> Receipt:
+        unit = item.unit
+        self.done.append(unit.payload["name"])
+        if "unusable" in unit.payload["name"]:
             raise Unusable.because("no_face", "nobody is seen")
-        if "poison" in item.payload["name"]:
+        if "poison" in unit.payload["name"]:
             raise ValueError("poison")
         with tempfile.TemporaryDirectory() as folder, FragmentWriter(Path(folder, "fragment.tar")) as writer:
-            writer.add(make_clip(int(item.unit_id[:6], 16)))
+            writer.add(make_clip(int(unit.unit_id[:6], 16)))
             fragment = writer.seal()
-            ref = self.ledger.put_object(fragment.path, ".tar")
+            ref = self.ledger.put_object(item, fragment.path, ".tar")
         rejection = Rejection(code="too_short", detail="5 frames only")
         return self.ledger.commit(
+            item,
             Receipt(
-                unit_id=item.unit_id,
-                stage=item.stage,
+                unit_id=unit.unit_id,
+                stage=unit.stage,
                 objects=(ref,),
                 samples=fragment.entries,
                 rejections=(rejection,),
-            )
+            ),
         )
 
     def close(self) -> None:
@@ -121,9 +128,22 @@ def test_copies_are_one_unit_and_a_limit_takes_the_first(tmp_path: Path) -> None
     assert [u.payload["name"] for u in plan_sources.fn([str(tmp_path)], limited).units] == ["a"]
 
 
-def run(plan: Plan, store: str) -> dict[str, object]:
-    extract_clips.fn(plan, store, JOB, "none")
-    return summary(plan, store, JOB, publish.fn(plan, store, JOB))
+SHARD_EACH = JOB.model_copy(update={"pack": PackConfig(target_bytes=1, val_share=0.0, test_share=0.0)})
+
+
+class RecordingPackWorker(PackWorker):
+    """Says what it was given."""
+
+    packed: ClassVar[list[str]] = []
+
+    def process(self, item: Claim) -> Receipt:
+        self.packed.append(item.unit.unit_id)
+        return super().process(item)
+
+
+def run(plan: Plan, store: str, job: PreprocessJob = JOB) -> dict[str, object]:
+    extract_clips.fn(plan, store, job, "none")
+    return summary(publish.fn(plan, store, job, "none"), store)
 
 
 def reproduce(plan: Plan, store: str, name: str) -> str:
@@ -139,7 +159,8 @@ def test_the_account_closes_and_the_dataset_is_published(
     plan, store = plan_sources.fn(footage("a", "b", "unusable", "poison"), JOB), str(tmp_path / "store")
     told = run(plan, store)
     assert (told["planned"], told["kept"], told["rejected"], told["quarantined"]) == (4, 2, 1, 1)
-    assert told["clips"] == 2
+    assert told["account"] == "4 planned = 2 kept + 1 rejected + 1 quarantined"
+    assert (told["clips"], told["is_newest"]) == (2, True)
     assert told["rejections"] == {"no_face": 1, "too_short": 2}
     assert told["given_up"] == {"poison": f"ValueError: poison; to see it: {reproduce(plan, store, 'poison')}"}
     assert isinstance(told["dataset"], str)
@@ -178,7 +199,72 @@ def test_an_unfinished_plan_is_never_published(paper: Paper, footage: Callable[.
     plan, store = plan_sources.fn(footage("a", "b"), JOB), str(tmp_path / "store")
     Ledger(open_store(store)).write_plan(plan)
     with pytest.raises(AccountError, match="2 pending"):
-        publish.fn(plan, store, JOB)
+        publish.fn(plan, store, JOB, "none")
+
+
+def test_decisions_are_read_once_for_the_account_the_dataset_and_the_summary(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = plan_sources.fn(footage("a", "b", "unusable", "poison"), JOB), str(tmp_path / "store")
+    run(plan, store)
+    read, seen = Store.read, Counter[str]()
+
+    def counted(self: Store, path: str) -> bytes:
+        seen[path] += 1
+        return read(self, path)
+
+    monkeypatch.setattr(Store, "read", counted)
+    summary(publish.fn(plan, store, JOB, "none"), store)
+    assert [seen[f"commits/{unit.unit_id}.json"] for unit in plan.units] == [1] * 4
+
+
+def test_many_shards_are_packed_by_workers_to_the_same_dataset(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_sources.fn(footage("a", "b", "c"), SHARD_EACH)
+    here = run(plan, str(tmp_path / "here"), SHARD_EACH)
+    packed = RecordingPackWorker.packed = []
+    monkeypatch.setattr(preprocess, "PackWorker", RecordingPackWorker)
+    monkeypatch.setattr(preprocess, "PACKED_HERE", 0)
+    there = run(plan, str(tmp_path / "there"), SHARD_EACH)
+    assert len(packed) == 3
+    assert here["dataset"] == there["dataset"] is not None
+    # And again there is nothing to pack.
+    assert run(plan, str(tmp_path / "there"), SHARD_EACH) == there
+    assert len(packed) == 3
+
+
+def test_a_shard_that_cannot_be_packed_stops_publishing_until_its_cause_is_mended(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preprocess, "PACKED_HERE", 0)
+    plan, store = plan_sources.fn(footage("a", "b"), SHARD_EACH), open_store(tmp_path / "store")
+    extract_clips.fn(plan, store.uri, SHARD_EACH, "none")
+    path = next(iter(store.list("objects/")))
+    whole = store.read(path)
+    store.write(path, whole.replace(b"fLaC", b"fLaX", 1))
+    with pytest.raises(AccountError, match=rf"given up .*{path}, byte 0.*speech\.flac.*run again"):
+        publish.fn(plan, store.uri, SHARD_EACH, "none")
+    assert current_dataset(store) is None
+    store.write(path, whole)
+    assert publish.fn(plan, store.uri, SHARD_EACH, "none").publication is not None
+
+
+def test_a_dataset_overtaken_by_another_is_told_as_such(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = plan_sources.fn(footage("a"), JOB), open_store(tmp_path / "store")
+    extract_clips.fn(plan, store.uri, JOB, "none")
+
+    def overtaken(ledger: Ledger, claim: Claim) -> Receipt:
+        make_current(store, "f" * 64, current_generation(store))
+        return pack_shard(ledger, claim)
+
+    monkeypatch.setattr(preprocess, "pack_shard", overtaken)
+    told = summary(publish.fn(plan, store.uri, JOB, "none"), store.uri)
+    assert told["is_newest"] is False
+    assert told["dataset"] in published(store)
+    assert current_dataset(store) == "f" * 64
 
 
 def test_what_was_given_up_can_be_reproduced_in_a_store_of_its_own(

@@ -132,9 +132,11 @@ def test_lost_stretches_are_flagged_with_their_reasons(records: Records, title: 
     assert [entry["code"] for entry in row["left_alone"]] == ["MediaToolError", "truncated"]
 
 
-def test_a_stretch_that_was_given_up_and_came_late_is_not_lost(records: Records, title: Title) -> None:
+def test_a_stretch_that_was_given_up_and_tried_again_is_not_lost(records: Records, title: Title) -> None:
     commit_analysis(records, title)
-    give_up(records.ledger, records.renders(title)[0])
+    stretch = records.renders(title)[0]
+    give_up(records.ledger, stretch)
+    records.ledger.void(stretch.unit_id, "retry", "asked for by hand")
     commit_renders(records, title)
     commit_master(records, title)
     assert told(records, title) == ("succeeded", None)

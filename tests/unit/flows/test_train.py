@@ -5,10 +5,8 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +15,7 @@ from flows.cluster.config import EngineConfig
 from flows.cluster.progress import Progress
 from flows.train import TrainingFailed, check_out, dry_run, plan_training, train_model
 from flows.units import Stopped
-from flows.workers.train import METRICS, DatasetClips, TrainJob, TrainWorker
+from flows.workers.train import METRICS, TrainJob, TrainWorker
 from model.training.config import StageConfig, TrainConfig
 from model.training.loop import TrainResult
 from shards.errors import RequestError
@@ -169,20 +167,6 @@ def test_the_worker_trains_and_tells_each_step_beside_the_checkpoint(store: Stor
     steps = [json.loads(line) for line in (out / METRICS).read_text().splitlines()]
     assert [step["stage"] for step in steps] == ["autoencoder", "completion", "diffusion", "joint"]
     assert (out / "model.safetensors").is_file()
-
-
-def test_the_reader_goes_on_where_a_saved_state_stood(store: Store) -> None:
-    dataset = open_dataset(store)
-    straight = DatasetClips(dataset, seed=3).train()
-    keys = [next(straight).key for _ in range(20)]
-    first = DatasetClips(dataset, seed=3)
-    drawn = first.train()
-    begun = [next(drawn).key for _ in range(7)]
-    saved: Mapping[str, Any] = json.loads(json.dumps(first.state()))
-    second = DatasetClips(dataset, seed=0)
-    second.restore(saved)
-    rest = second.train()
-    assert begun + [next(rest).key for _ in range(13)] == keys
 
 
 # -- progress ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import os
@@ -18,10 +19,11 @@ from flows.cluster.driver import RunSummary
 from flows.cluster.plain import PlainEngine
 from flows.cluster.progress import Progress
 from flows.cluster.work import WorkerSpec
-from flows.units import Stopped, release_all, stop_on_interrupt, work_off
+from flows.units import Stopped, Unfinished, stop_on_interrupt, work_off
 from preprocessing.errors import ToolMissing, Unusable
-from shards.commit import Ledger, Plan, Receipt, Unit
+from shards.commit import Claim, Ledger, Plan, Receipt, Unit
 from shards.fingerprint import fingerprint
+from shards.repair import reopen
 from shards.store import open_store
 
 CONFIG = EngineConfig(backoff_s=0, max_attempts=3, grace_s=0.01)
@@ -37,20 +39,23 @@ class Acting:
     def setup(self) -> None:
         self.ledger = Ledger(open_store(self.store_uri, create=False))
 
-    def process(self, item: Unit) -> Receipt:
-        self.seen.append(item.unit_id)
-        match item.payload["act"]:
+    def process(self, item: Claim) -> Receipt:
+        unit = item.unit
+        self.seen.append(unit.unit_id)
+        match unit.payload["act"]:
             case "reject":
                 raise Unusable.because("no_face", "nobody is seen", value=0.0, threshold=1.0)
             case "poison":
                 raise ValueError("it does not compute")
+            case "trouble":
+                raise OSError(errno.ENOSPC, "no space left")
             case "tool":
                 raise ToolMissing("this ffmpeg was built without libx265")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "result.bin")
-            path.write_bytes(item.unit_id.encode())
-            ref = self.ledger.put_object(path, ".bin")
-        return self.ledger.commit(Receipt(unit_id=item.unit_id, stage=item.stage, objects=(ref,)))
+            path.write_bytes(unit.unit_id.encode())
+            ref = self.ledger.put_object(item, path, ".bin")
+        return self.ledger.commit(item, Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(ref,)))
 
     def close(self) -> None:
         """Nothing is held."""
@@ -66,7 +71,7 @@ class Bench:
 
     def run(self, plan: Plan, should_stop: Callable[[], bool] = lambda: False) -> RunSummary:
         self.progress = Progress("units", stream=io.StringIO())
-        spec: WorkerSpec[Unit, Receipt] = WorkerSpec(name="act", factory=lambda: self.worker)
+        spec: WorkerSpec[Claim, Receipt] = WorkerSpec(name="act", factory=lambda: self.worker)
         return work_off(
             self.ledger,
             plan,
@@ -106,7 +111,7 @@ def test_every_unit_is_kept_rejected_or_quarantined(bench: Bench) -> None:
 def test_an_attempt_is_recorded_for_each_try(bench: Bench) -> None:
     plan = make_plan("keep", "reject", "poison")
     bench.run(plan)
-    tries = {act: bench.ledger.attempts(unit_of(plan, act).unit_id) for act in ("keep", "reject", "poison")}
+    tries = {act: len(bench.ledger.attempts(unit_of(plan, act).unit_id)) for act in ("keep", "reject", "poison")}
     assert tries == {"keep": 1, "reject": 1, "poison": 3}
 
 
@@ -127,6 +132,14 @@ def test_poison_is_quarantined_with_the_command_that_shows_it(bench: Bench) -> N
     assert given_up.reproduce == f"dubwright again {plan.units[0].unit_id}"
     assert given_up.attempts == 3
     assert "it does not compute" in given_up.stderr_tail
+
+
+def test_trouble_that_is_not_the_units_leaves_it_open_and_says_so(bench: Bench) -> None:
+    plan = make_plan("trouble", "keep")
+    with pytest.raises(Unfinished, match=r"act: 1 units are still open after 9 tries.*no space left.*run again"):
+        bench.run(plan)
+    assert bench.ledger.pending(plan) == [unit_of(plan, "trouble")]
+    assert bench.ledger.attempts(unit_of(plan, "trouble").unit_id) == []
 
 
 def test_a_tool_that_is_not_installed_is_not_held_against_the_footage(bench: Bench) -> None:
@@ -159,8 +172,8 @@ def test_what_was_given_up_is_tried_again_only_when_a_person_says_so(bench: Benc
     plan = make_plan("keep", "poison")
     bench.run(plan)
     poison = unit_of(plan, "poison").unit_id
-    assert release_all(bench.ledger) == [poison]
-    assert release_all(bench.ledger) == []
+    assert reopen(bench.ledger) == [poison]
+    assert reopen(bench.ledger) == []
     bench.worker.seen.clear()
     bench.run(plan)
     assert bench.worker.seen == [poison] * 3

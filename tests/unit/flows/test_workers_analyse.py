@@ -17,6 +17,7 @@ from shards.commit import Unit
 from shards.errors import WrongStore
 from shards.fingerprint import file_sha256
 from shards.store import open_store
+from tests.support.datasets import done_by
 from tests.support.lavfi import video
 from tests.support.titles import VOICE
 from tests.unit.flows.conftest import Thread
@@ -59,7 +60,7 @@ def test_the_analysis_is_kept_beside_the_crops(thread: Thread) -> None:
 
 
 def test_a_picture_without_a_face_is_kept_with_its_reasons(worker: AnalyseWorker, tmp_path: Path) -> None:
-    receipt = worker.process(unit_for(video(tmp_path / "card.mp4", size="128x96", seconds=0.4)))
+    receipt = done_by(worker, unit_for(video(tmp_path / "card.mp4", size="128x96", seconds=0.4)))
     assert receipt.is_kept
     assert receipt.samples == ()
     assert [r.code for r in receipt.rejections] == ["no_face"]
@@ -72,7 +73,7 @@ def test_a_title_whose_own_sound_cannot_be_read_is_analysed_all_the_same(
         raise Unusable.because("unreadable", "the sound cannot be decoded")
 
     monkeypatch.setattr(analyse, "original_speech", unreadable)
-    receipt = worker.process(unit_for(video(tmp_path / "card.mp4", size="128x96", seconds=0.2, sound=True)))
+    receipt = done_by(worker, unit_for(video(tmp_path / "card.mp4", size="128x96", seconds=0.2, sound=True)))
     assert receipt.is_kept
     assert [r.code for r in receipt.rejections] == ["own_sound", "no_face"]
 
@@ -83,14 +84,14 @@ def test_a_picture_that_is_not_the_planned_one_is_not_analysed_under_its_name(
     unit = unit_for(video(tmp_path / "film.mp4", seconds=0.2))
     video(tmp_path / "film.mp4", seconds=0.4)
     with pytest.raises(SourceChanged):
-        worker.process(unit)
+        done_by(worker, unit)
 
 
 def test_a_file_that_is_no_film_is_refused_as_unusable(worker: AnalyseWorker, tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     path.write_bytes(b"not a film")
     with pytest.raises(Unusable):
-        worker.process(unit_for(path))
+        done_by(worker, unit_for(path))
 
 
 def test_a_worker_opens_a_store_and_never_makes_one(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from preprocessing.config import ClipConfig, CropConfig, PreprocessConfig
 from shards.commit import Ledger, Receipt, Unit
 from shards.fingerprint import file_sha256
 from shards.store import open_store
+from tests.support.datasets import done_by
 from tests.support.lavfi import sine
 from tests.support.synthetic import talking_title
 
@@ -47,7 +48,7 @@ def unit_for(path: Path, unit_id: str | None = None) -> Unit:
 @pytest.fixture(scope="module")
 def talking(folder: Path, worker: ExtractWorker) -> tuple[Unit, Receipt]:
     unit = unit_for(talking_title(folder, seconds=1.0, size=(256, 256)).video)
-    return unit, worker.process(unit)
+    return unit, done_by(worker, unit)
 
 
 def test_a_talking_face_becomes_a_committed_clip(talking: tuple[Unit, Receipt], ledger: Ledger) -> None:
@@ -67,13 +68,13 @@ def test_doing_the_unit_again_makes_the_same_bytes_and_adopts_the_first_commit(
 ) -> None:
     unit, receipt = talking
     objects = sorted(ledger.store.list("objects/"))
-    assert worker.process(unit) == receipt
+    assert done_by(worker, unit) == receipt
     assert sorted(ledger.store.list("objects/")) == objects
 
 
 def test_footage_without_sound_is_rejected(worker: ExtractWorker, ledger: Ledger, folder: Path) -> None:
     video = talking_title(folder, seconds=1.0, size=(256, 256), sound=False, name="mute").video
-    receipt = worker.process(unit_for(video))
+    receipt = done_by(worker, unit_for(video))
     assert not receipt.is_kept
     assert [r.code for r in receipt.rejections] == ["no_audio"]
     assert ledger.receipt(receipt.unit_id) == receipt
@@ -83,13 +84,13 @@ def test_footage_without_sound_is_rejected(worker: ExtractWorker, ledger: Ledger
 def test_a_file_that_is_no_footage_is_one_rejected_unit(worker: ExtractWorker, folder: Path, content: bytes) -> None:
     path = folder / "notes.txt"
     path.write_bytes(content)
-    receipt = worker.process(unit_for(path))
+    receipt = done_by(worker, unit_for(path))
     assert not receipt.is_kept
     assert len(receipt.rejections) == 1
 
 
 def test_sound_alone_is_no_footage(worker: ExtractWorker, folder: Path) -> None:
-    receipt = worker.process(unit_for(sine(folder / "tone.wav", seconds=0.2)))
+    receipt = done_by(worker, unit_for(sine(folder / "tone.wav", seconds=0.2)))
     assert [r.code for r in receipt.rejections] == ["no_video"]
 
 
@@ -101,8 +102,8 @@ def test_a_source_that_changed_or_went_since_the_plan_leaves_its_unit_open(
     unit = unit_for(path)
     path.write_bytes(b"another")
     with pytest.raises(SourceChanged):
-        worker.process(unit)
+        done_by(worker, unit)
     path.unlink()
     with pytest.raises(SourceChanged):
-        worker.process(unit)
+        done_by(worker, unit)
     assert ledger.receipt(unit.unit_id) is None

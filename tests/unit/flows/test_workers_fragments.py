@@ -21,6 +21,7 @@ from shards.fingerprint import file_sha256
 from shards.schema import Rejection
 from shards.store import open_store
 from tests.support.clips import make_clip
+from tests.support.datasets import claim
 from tests.support.fakes import MemorySource
 
 NO_FACE = Rejection(code="no_face", detail="nobody is seen")
@@ -53,7 +54,7 @@ def test_an_address_leads_back_to_the_clip(tmp_path: Path) -> None:
     ledger = Ledger(open_store(tmp_path / "store"))
     fragment, _ = write_fragment([make_clip(1), make_clip(2)], tmp_path / "fragment.tar", jpeg_quality=95)
     assert fragment is not None
-    ref = ledger.put_object(fragment.path, ".tar")
+    ref = ledger.put_object(claim(ledger, "unit"), fragment.path, ".tar")
     receipt = Receipt(unit_id="unit", stage="extract", objects=(ref,), samples=fragment.entries)
     clip = read_clip(ledger.store, clip_address(receipt, fragment.entries[1]))
     assert clip.key == make_clip(2).key

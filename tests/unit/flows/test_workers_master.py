@@ -20,6 +20,7 @@ from shards.fingerprint import file_sha256
 from shards.schema import FrameTimes
 from shards.store import Store, open_store
 from tests.support.clips import make_clip
+from tests.support.datasets import claim, done_by
 from tests.unit.flows.conftest import Thread
 
 # -- the fade ----------------------------------------------------------------------------------------------------------
@@ -68,7 +69,7 @@ class ReadsCounted(Store):
     """A store that records which objects were read."""
 
     def __init__(self, inner: Store) -> None:
-        super().__init__(inner.uri, inner._backend)
+        super().__init__(inner._place)
         self.reads: list[int] = []
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
@@ -83,7 +84,10 @@ def stretches(folder: Path, *placed: tuple[int, int, list[list[int]]]) -> tuple[
     fragment, _ = write_fragment(clips, folder / "fragment.tar", jpeg_quality=95)
     assert fragment is not None
     receipt = Receipt(
-        unit_id="u", stage="render", objects=(ledger.put_object(fragment.path, ".tar"),), samples=fragment.entries
+        unit_id="u",
+        stage="render",
+        objects=(ledger.put_object(claim(ledger, "u"), fragment.path, ".tar"),),
+        samples=fragment.entries,
     )
     entries = [
         {"clip": clip_address(receipt, entry), "start_pts": 40 * start, "rows": rows}
@@ -201,7 +205,7 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_other(
 
     monkeypatch.setattr(master, "picture_strip", fails)
     with pytest.raises(Unusable):
-        worker.process(unit_of(thread, "half-way", output="old.mp4"))
+        done_by(worker, unit_of(thread, "half-way", output="old.mp4"))
     assert target.read_bytes() == b"the last edition"
     assert list(target.parent.iterdir()) == [target]
     assert thread.records.ledger.receipt("half-way") is None
@@ -212,14 +216,14 @@ def test_files_that_are_not_the_planned_ones_are_not_mastered(
     thread: Thread, worker: MasterWorker, tmp_path: Path, column: str
 ) -> None:
     with pytest.raises(SourceChanged):
-        worker.process(unit_of(thread, "changed", **{column: "0" * 64}))
+        done_by(worker, unit_of(thread, "changed", **{column: "0" * 64}))
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_rendered_stretch_the_picture_passes_through(
     thread: Thread, worker: MasterWorker, tmp_path: Path
 ) -> None:
-    receipt = worker.process(unit_of(thread, "untouched", stretches=[], output="a/b/plain.mov"))
+    receipt = done_by(worker, unit_of(thread, "untouched", stretches=[], output="a/b/plain.mov"))
     assert receipt.details["rendered_frames"] == 0
     made = probe(tmp_path / "out" / "a" / "b" / "plain.mov")
     assert made.video is not None

@@ -12,6 +12,7 @@ from flows.workers.fragments import SourceChanged, clip_address, read_clip
 from flows.workers.render import RenderWorker, runs
 from shards.commit import Ledger, Unit
 from shards.store import open_store
+from tests.support.datasets import done_by
 from tests.unit.flows.conftest import Thread
 
 
@@ -48,18 +49,18 @@ def test_the_receipt_says_where_the_stretch_begins_and_which_rows_are_new(thread
 
 
 def test_the_same_unit_gives_the_same_bytes(thread: Thread, worker: RenderWorker, unit: Unit) -> None:
-    assert worker.process(dataclasses.replace(unit, unit_id="again")).objects == thread.rendered[0].objects
+    assert done_by(worker, dataclasses.replace(unit, unit_id="again")).objects == thread.rendered[0].objects
 
 
 def test_another_seed_gives_another_picture(thread: Thread, worker: RenderWorker, unit: Unit) -> None:
     other = Unit(unit_id="other-seed", stage="render", payload={**unit.payload, "seed": 1})
-    assert worker.process(other).objects != thread.rendered[0].objects
+    assert done_by(worker, other).objects != thread.rendered[0].objects
 
 
 def test_what_stretches_share_is_read_once(worker: RenderWorker, unit: Unit, monkeypatch: pytest.MonkeyPatch) -> None:
-    worker.process(Unit(unit_id="first", stage="render", payload=unit.payload))
+    done_by(worker, Unit(unit_id="first", stage="render", payload=unit.payload))
     before = worker._features.cache_info().misses, worker._references.cache_info().misses
-    worker.process(Unit(unit_id="second", stage="render", payload=unit.payload))
+    done_by(worker, Unit(unit_id="second", stage="render", payload=unit.payload))
     assert (worker._features.cache_info().misses, worker._references.cache_info().misses) == before
 
 
@@ -68,7 +69,7 @@ def test_a_speech_that_is_not_the_planned_one_is_not_rendered_under_its_name(
 ) -> None:
     other = Unit(unit_id="other-speech", stage="render", payload={**unit.payload, "audio_sha256": "0" * 64})
     with pytest.raises(SourceChanged):
-        worker.process(other)
+        done_by(worker, other)
     assert Ledger(open_store(thread.records.ledger.store.uri)).receipt("other-speech") is None
 
 

@@ -29,6 +29,8 @@ def test_nothing_is_offered_when_nothing_is_close() -> None:
     [
         (errors.UnknownSchemaVersion, RequestError),
         (errors.WrongStore, RequestError),
+        (errors.StoreUnavailable, StoreError),
+        (errors.StoreDenied, StoreError),
         (errors.ObjectMissing, StoreError),
         (errors.ObjectDamaged, StoreError),
         (errors.AccountError, StoreError),

@@ -11,12 +11,17 @@ from pydantic import TypeAdapter
 from shards.errors import AccountError, ObjectDamaged, RequestError
 from shards.records import (
     Account,
+    Attempt,
+    Decision,
+    Lease,
     ObjectRef,
     Plan,
     Quarantine,
     Receipt,
     SampleEntry,
+    Sweep,
     Unit,
+    Void,
     from_record,
     to_record,
 )
@@ -24,6 +29,7 @@ from shards.schema import MediaTime, Rejection, Span
 from shards.sealed import sealed_json
 
 REF = ObjectRef(sha256="a" * 64, size_bytes=10, path=f"objects/aa/{'a' * 64}.tar")
+GIVEN_UP = Quarantine(unit_id="u", error_class="E", message="m", stderr_tail="\n", reproduce="cmd", attempts=3)
 SPAN = Span(
     start=MediaTime(pts=0, base=Fraction(1001, 30_000)),
     end=MediaTime(pts=2**40, base=Fraction(1001, 30_000)),
@@ -59,8 +65,14 @@ def unit(name: str, stage: str = "extract", **payload: Any) -> Unit:
             ),
             details={"lineage": ["a", {"b": None}]},
         ),
-        Quarantine(unit_id="u", error_class="E", message="m", stderr_tail="\n", reproduce="cmd", attempts=3),
+        GIVEN_UP,
         Account(planned=3, kept=1, rejected=1, quarantined=1, pending=0),
+        Attempt(unit_id="u", epoch=2, number=3, run="r", is_isolated=False, started_at="2026-01-01T00:00:00+00:00"),
+        Decision(unit_id="u", epoch=2, number=3, run="r", result=Receipt(unit_id="u", stage="extract", objects=(REF,))),
+        Decision(unit_id="u", epoch=1, number=1, run="r", result=GIVEN_UP),
+        Void(unit_id="u", epoch=2, reason="lapsed", detail="d"),
+        Lease(run="r", holder="h", started_at="t", ttl_s=120.0, reads=("d",)),
+        Sweep(number=7, run="r"),
     ],
     ids=lambda v: type(v).__name__,
 )
@@ -73,6 +85,19 @@ def test_a_record_comes_back_as_it_was(value: Any) -> None:
 def test_a_record_that_lacks_a_field_is_damaged() -> None:
     with pytest.raises(ObjectDamaged, match=r"here is not a whole record(.|\n)*size_bytes"):
         from_record(TypeAdapter(ObjectRef), sealed_json({"sha256": "a", "path": "b"}), "here")
+
+
+def test_a_void_for_no_known_reason_is_refused() -> None:
+    whole = sealed_json({"unit_id": "u", "epoch": 1, "reason": "whim", "detail": ""})
+    with pytest.raises(ObjectDamaged, match="reason"):
+        from_record(TypeAdapter(Void), whole, "here")
+
+
+def test_a_decision_of_a_receipt_is_not_taken_for_a_quarantine() -> None:
+    """They are told apart by their fields."""
+    for result in (GIVEN_UP, Receipt(unit_id="u", stage="extract", objects=(REF,))):
+        decision = Decision(unit_id="u", epoch=1, number=1, run="r", result=result)
+        assert type(from_record(TypeAdapter(Decision), to_record(decision), "here").result) is type(result)
 
 
 class TestPlan:

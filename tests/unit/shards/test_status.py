@@ -1,4 +1,4 @@
-"""Status tells what is in a store; verify finds every damaged byte and names the units to redo; redo heals."""
+"""Status tells what is in a store, each decision read once, and does not stumble over what is damaged."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from shards.commit import Ledger, commit_path
-from shards.index import index_path, info_path
-from shards.pack import PackConfig, finalize
-from shards.reader import open_dataset
-from shards.status import redo, status, verify
+from shards.commit import Ledger, Quarantine, commit_path
+from shards.index import info_path
+from shards.leases import TTL_S, hold_lease
+from shards.removal import take_turn
+from shards.status import QUARANTINED_SHOWN, status
 from shards.store import Store, open_store
-from tests.support.datasets import commit_clips, commit_rejection, make_dataset, make_plan, unit_clips
+from tests.support.datasets import claim, commit_rejection, make_dataset, make_plan
+from tests.support.sweeps import leave_lease, leave_sweep
 
 
 @pytest.fixture
@@ -24,102 +25,97 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def flip(store: Store, path: str, place: float = 0.5) -> None:
-    data = bytearray(store.read(path))
-    data[int(place * len(data))] ^= 1
-    store.write(path, bytes(data))
+def give_up(ledger: Ledger, unit_id: str) -> None:
+    quarantine = Quarantine(
+        unit_id=unit_id, error_class="E", message=f"{unit_id} broke", stderr_tail="", reproduce="run it", attempts=1
+    )
+    ledger.decide(claim(ledger, unit_id), quarantine)
 
 
-def fragment_of(store: Store, unit_id: str) -> str:
-    receipt = Ledger(store).receipt(unit_id)
-    assert receipt is not None
-    return receipt.objects[0].path
+def test_an_empty_store_has_nothing(tmp_path: Path) -> None:
+    assert status(open_store(tmp_path / "s")) == {
+        "uri": str(tmp_path / "s"),
+        "plans": [],
+        "quarantined": [],
+        "unreadable": [],
+        "reopened": {},
+        "datasets": [],
+        "current": None,
+        "runs": [],
+        "sweep": None,
+    }
 
 
-class TestStatus:
-    def test_an_empty_store_has_nothing(self, tmp_path: Path) -> None:
-        found = status(open_store(tmp_path / "s"))
-        assert found == {"uri": str(tmp_path / "s"), "plans": [], "datasets": [], "current": None}
-
-    def test_plans_datasets_and_current_are_told(self, store: Store) -> None:
-        later = make_plan(3)
-        Ledger(store).write_plan(later)
-        commit_rejection(Ledger(store), "unit-2")
-        found = json.loads(json.dumps(status(store)))
-        assert [plan["plan_id"] for plan in found["plans"]] == [later.plan_id, make_plan(2).plan_id]
-        assert found["plans"][0]["account"] == {
-            "planned": 3,
-            "kept": 2,
-            "rejected": 1,
-            "quarantined": 0,
-            "pending": 0,
-        }
-        assert [d["num_samples"] for d in found["datasets"]] == [4]
-        assert found["current"] == found["datasets"][0]["hash"]
+def test_plans_datasets_and_current_are_told(store: Store) -> None:
+    later = make_plan(3)
+    Ledger(store).write_plan(later)
+    commit_rejection(Ledger(store), "unit-2")
+    found = json.loads(json.dumps(status(store)))
+    plans = [plan for plan in found["plans"] if plan["stage"] == "extract"]
+    assert [plan["plan_id"] for plan in plans] == [later.plan_id, make_plan(2).plan_id]
+    assert plans[0]["account"] == {"planned": 3, "kept": 2, "rejected": 1, "quarantined": 0, "pending": 0}
+    assert [d["num_samples"] for d in found["datasets"]] == [4]
+    assert found["current"] == found["datasets"][0]["hash"]
 
 
-class TestVerify:
-    def test_a_whole_store_is_whole(self, store: Store) -> None:
-        found = verify(store)
-        assert found.damaged == ()
-        assert found.objects == len(list(store.list("objects/")))
-        assert found.size_bytes == sum(store.size(path) for path in store.list("objects/"))
-
-    @pytest.mark.parametrize("place", [0.0, 0.3, 0.999])
-    def test_any_flipped_bit_of_an_object_is_found(self, store: Store, place: float) -> None:
-        """Padding and tar headers too: what no decoder would ever look at."""
-        path = fragment_of(store, "unit-1")
-        flip(store, path, place)
-        (damage,) = verify(store).damaged
-        assert (damage.path, damage.units, damage.datasets) == (path, ("unit-1",), ())
-        assert verify(store).units_to_redo == ("unit-1",)
-
-    def test_a_missing_object_is_found(self, store: Store) -> None:
-        store.delete(fragment_of(store, "unit-0"))
-        (damage,) = verify(store).damaged
-        assert (damage.problem, damage.units) == ("missing", ("unit-0",))
-
-    def test_a_damaged_shard_names_its_dataset(self, store: Store) -> None:
-        info = open_dataset(store).info
-        flip(store, info.shards[0].path)
-        (damage,) = verify(store).damaged
-        assert (damage.units, damage.datasets) == ((), (info.hash,))
-
-    def test_a_damaged_commit_is_found_and_its_unit_named(self, store: Store) -> None:
-        flip(store, commit_path("unit-0"))
-        (damage,) = verify(store).damaged
-        assert (damage.path, damage.units) == (commit_path("unit-0"), ("unit-0",))
-
-    def test_an_empty_commit_as_a_power_cut_may_leave_is_found(self, store: Store) -> None:
-        store.write(commit_path("unit-0"), b"")
-        assert verify(store).units_to_redo == ("unit-0",)
-
-    def test_damaged_dataset_records_are_found(self, store: Store) -> None:
-        name = open_dataset(store).info.hash
-        flip(store, info_path(name))
-        assert [d.path for d in verify(store).damaged] == [info_path(name)]
-
-    def test_an_index_of_other_rows_is_found(self, store: Store, tmp_path: Path) -> None:
-        """Whole as a file, and with as many rows: only the dataset's name gives it away."""
-        info = open_dataset(store).info
-        other = finalize(Ledger(store), make_plan(2), PackConfig(seed=5, val_share=0, test_share=0))
-        store.write(index_path(info.hash), store.read(index_path(other.hash)))
-        assert [d.path for d in verify(store).damaged] == [index_path(info.hash)]
+def test_the_account_is_the_ledgers(store: Store) -> None:
+    ledger, plan = Ledger(store), make_plan(5)
+    ledger.write_plan(plan)
+    commit_rejection(ledger, "unit-2")
+    give_up(ledger, "unit-3")
+    ledger.void("unit-0", "retry", "")
+    (told,) = [each["account"] for each in status(store)["plans"] if each["plan_id"] == plan.plan_id]
+    account = ledger.account(plan)
+    assert told == {name: getattr(account, name) for name in told}
+    assert (told["kept"], told["rejected"], told["quarantined"], told["pending"]) == (1, 1, 1, 2)
 
 
-def test_after_redo_the_ordinary_run_makes_the_store_whole_again(store: Store, tmp_path: Path) -> None:
-    info, plan = open_dataset(store).info, make_plan(2)
-    before = {path: store.sha256(path) for path in store.list("objects/")}
-    flip(store, fragment_of(store, "unit-1"))
-    flip(store, info.shards[0].path)
-    flip(store, index_path(info.hash), 0.2)
+def test_the_first_that_were_given_up_are_shown_with_a_command(store: Store) -> None:
+    for number in range(QUARANTINED_SHOWN + 5):
+        give_up(Ledger(store), f"bad-{number:02}")
+    found = status(store)
+    assert [given["unit_id"] for given in found["quarantined"]] == [f"bad-{n:02}" for n in range(QUARANTINED_SHOWN)]
+    assert found["quarantined"][0] == {
+        "unit_id": "bad-00",
+        "error_class": "E",
+        "message": "bad-00 broke",
+        "reproduce": "run it",
+    }
 
-    assert redo(store, verify(store)) == ("unit-1",)
 
+def test_why_units_were_opened_again_is_counted(store: Store) -> None:
     ledger = Ledger(store)
-    assert [unit.unit_id for unit in ledger.pending(plan)] == ["unit-1"]
-    commit_clips(ledger, "unit-1", unit_clips(1, 2), tmp_path)
-    again = finalize(ledger, plan, PackConfig(target_bytes=100_000, val_share=0.0, test_share=0.0))
-    assert again == info
-    assert verify(store).damaged == ()
-    assert {path: store.sha256(path) for path in store.list("objects/")} == before
+    for unit_id in ("unit-0", "unit-1"):
+        ledger.void(unit_id, "retry", "")
+    ledger.void("unit-9", "lapsed", "")
+    assert status(store)["reopened"] == {"lapsed": 1, "retry": 2}
+
+
+def test_who_is_at_work_is_told_from_who_was(store: Store) -> None:
+    leave_lease(store, "dead", age_s=TTL_S + 60)
+    with hold_lease(store, "train", reads=("d" * 64,)) as lease:
+        runs = {run["run"]: run for run in status(store)["runs"]}
+    assert (runs["dead"]["is_alive"], runs[lease.run]["is_alive"]) == (False, True)
+    assert runs[lease.run]["reads"] == ["d" * 64]
+    assert runs["dead"]["seen_s_ago"] >= TTL_S
+
+
+def test_a_sweep_under_way_is_told(store: Store) -> None:
+    with take_turn(store):
+        assert status(store)["sweep"]["holder"].startswith("gc on ")
+    assert status(store)["sweep"] is None
+    leave_sweep(store, "gone", number=2)
+    assert status(store)["sweep"] == {"number": 2, "run": "gone", "holder": "a run that is over"}
+
+
+def test_what_is_damaged_is_told_and_the_rest_as_well(store: Store) -> None:
+    name = status(store)["current"]
+    plan_id = make_plan(2).plan_id
+    for path in (commit_path("unit-0"), info_path(name), f"plans/{plan_id}.parquet"):
+        store.write(path, b"damaged")
+    give_up(Ledger(store), "unit-7")
+    found = status(store)
+    assert found["unreadable"] == ["unit-0"]
+    assert "damaged" in found["datasets"][0]["problem"]
+    assert ["damaged" in plan["problem"] for plan in found["plans"] if "problem" in plan] == [True]
+    assert [given["unit_id"] for given in found["quarantined"]] == ["unit-7"]

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 from itertools import islice
 
 import pytest
 
-from model.training.clips import ListedClips
+from model.training.clips import DatasetClips, ListedClips
 from shards.errors import RequestError
+from shards.reader import Dataset, Selection, open_dataset
+from shards.store import open_store
 from tests.support.clips import make_clip
+from tests.support.datasets import make_dataset
 
 CLIPS = [make_clip(seed, frames=5) for seed in range(4)]
 
@@ -39,3 +43,49 @@ def test_other_clips_or_another_seed_are_refused() -> None:
 def test_no_clips_are_refused() -> None:
     with pytest.raises(RequestError, match="no clips"):
         ListedClips([])
+
+
+# -- over a dataset ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """12 clips, all for training."""
+    folder = tmp_path_factory.mktemp("clips")
+    store = open_store(folder / "store")
+    make_dataset(store, folder)
+    return open_dataset(store)
+
+
+def keys(source: DatasetClips, count: int) -> list[str]:
+    return [clip.key for clip in islice(source.train(), count)]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dataset_read_again_goes_on_where_a_saved_state_stood(dataset: Dataset, workers: int) -> None:
+    straight = keys(DatasetClips(dataset, seed=3), 20)
+    first = DatasetClips(dataset, seed=3)
+    begun = keys(first, 7)
+    saved = json.loads(json.dumps(first.state()))
+    second = DatasetClips(dataset, seed=3, workers=workers)
+    second.restore(saved)
+    assert begun + keys(second, 13) == straight
+
+
+def test_a_dataset_has_every_clip_once_an_epoch(dataset: Dataset) -> None:
+    assert sorted(keys(DatasetClips(dataset, seed=0), 12)) == sorted(dataset.keys("train"))
+
+
+def test_a_batch_left_half_way_is_read_again_whole(dataset: Dataset) -> None:
+    source = DatasetClips(dataset, seed=1, global_batch=4)
+    begun = keys(source, 6)
+    assert source.state()["consumed"] == 4
+    assert keys(source, 4)[:2] == begun[4:]
+
+
+def test_a_state_of_another_seed_or_selection_is_refused_at_once(dataset: Dataset) -> None:
+    state = DatasetClips(dataset, seed=3).state()
+    with pytest.raises(RequestError, match=r"`seed`: the run began with 3;.*got 4"):
+        DatasetClips(dataset, seed=4).restore(state)
+    with pytest.raises(RequestError, match="`selection`: the run began with all"):
+        DatasetClips(dataset, seed=3, selection=Selection(identities=("person-1",))).restore(state)
