@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dub test slow check fix bench e2e sample sample-model constraints clean
+.PHONY: help setup dub test slow check fix bench chaos e2e sample sample-model constraints clean
 
 # The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -61,8 +61,13 @@ fix: setup  ## what the linter and the formatter can mend
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: setup  ## measured numbers: ratios within one run
-	@$(BIN)/python -m tests.support.bench
+bench: setup  ## measured numbers: ratios within one run (some only: make bench WHAT=reader)
+	@$(BIN)/python -m tests.support.bench $(WHAT)
+
+SCHEDULES := 200
+SEED := 0
+chaos: setup  ## kills, races and damage: 200 schedules, each to end as if nothing had happened
+	@$(BIN)/python -m tests.support.chaos --schedules $(SCHEDULES) --seed $(SEED)
 
 sample: setup  ## make the committed sample again (needs espeak-ng)
 	@$(BIN)/dubwright sample examples

@@ -1,6 +1,7 @@
 """`make bench`: what is measured, on this machine, now. Ratios come from one run; times say what they were taken on.
 
-Asserts nothing. A figure that cannot be measured here is left out, not guessed.
+Asserts nothing; `make bench WHAT=reader` measures only what has that word in its name. A figure that cannot be
+measured here is left out, not guessed.
 """
 
 from __future__ import annotations
@@ -15,20 +16,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support import bench_engine, bench_pack, bench_reader
+
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("dubwright")
 
 
-def main() -> None:
-    print(f"on {len(os.sched_getaffinity(0))} cores", flush=True)
+def main(wanted: list[str]) -> None:
+    """All benches, or those whose name holds one of the words."""
+    print(f"on {len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}", flush=True)
     for name, measure in (
         ("dubwright --help, s (the best of 5)", help_seconds),
+        *bench_pack.BENCHES,
+        *bench_reader.BENCHES,
+        *bench_engine.BENCHES,
         ("preprocess examples/hopper.mp4", preprocessing),
         ("dub the sample, two languages", dubbing),
         ("tiny, one joint training step, one core, s", joint_step_seconds),
-        ("commits to a local store, units/s", commits_per_second),
     ):
-        print(f"{name}: {measure()}", flush=True)
+        if not wanted or any(word in name for word in wanted):
+            print(f"{name}: {measure()}", flush=True)
 
 
 def help_seconds() -> str:
@@ -97,23 +104,6 @@ def joint_step_seconds() -> str:
     return f"{sorted(seconds)[len(seconds) // 2]:.2f}"
 
 
-def commits_per_second() -> str:
-    from shards.commit import Ledger, Receipt, Unit
-    from shards.schema import Rejection
-    from shards.store import open_store
-
-    def work(ledger: Ledger, units: list[Unit]) -> None:
-        for unit in units:
-            ledger.begin(unit, "bench")
-            rejection = Rejection(code="bench", detail="nothing to see")
-            ledger.commit(Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,)))
-
-    units = [Unit(unit_id=f"unit-{i}", stage="bench", payload={}) for i in range(300)]
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(open_store(Path(folder, "store")))
-        return f"{len(units) / _timed(lambda: work(ledger, units)):.0f}"
-
-
 def _timed(work: Callable[[], Any]) -> float:
     begun = time.monotonic()
     work()
@@ -125,4 +115,4 @@ def _seconds(*command: str | Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

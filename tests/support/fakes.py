@@ -123,7 +123,7 @@ def draw(faces: Sequence[DrawnFace], *, width: int = 320, height: int = 240, bac
 class DotBackend:
     """A landmark backend for `draw`'s pictures."""
 
-    name, version, topology = "dots", "1", "mediapipe131"
+    name, version, topology, batch = "dots", "1", "mediapipe131", 8
 
     def __init__(self, max_faces: int = 4) -> None:
         self._max_faces = max_faces
