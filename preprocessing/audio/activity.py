@@ -20,8 +20,10 @@ _BELOW_PEAK_DB = 30.0
 """Speech's own loud and soft sounds lie about so far apart."""
 _ABOVE_NOISE = 0.35
 """How far between the noise floor and the peak voice begins, where noise fills the pauses."""
-_LEAST_RANGE_DB = 6.0
-"""A recording that is never this much louder than its quietest is hum, not speech."""
+_SYLLABLE_S = 0.1
+_LEAST_RANGE_DB = 5.0
+"""A recording whose syllables rise and fall by less is hum or a room, not speech. Over so long a steady room moves by
+4 dB and speech without a pause by 7; from window to window a room moves as much as the speech."""
 _BRIDGE_S = 0.15
 """Shorter pauses are the closures of p, t, k: still speech."""
 
@@ -45,7 +47,7 @@ def voiced(speech: Speech) -> NDArray[np.bool_]:
     floor, peak = np.percentile(level, [5, 95])
     # Digital silence around a recording is no noise floor of it.
     floor = max(floor, peak - 2 * _BELOW_PEAK_DB)
-    if peak < _QUIET_DBFS or peak - floor < _LEAST_RANGE_DB:
+    if peak < _QUIET_DBFS or _range_db(level) < _LEAST_RANGE_DB:
         return np.zeros(len(level), dtype=np.bool_)
     threshold = max(_QUIET_DBFS, peak - _BELOW_PEAK_DB, floor + _ABOVE_NOISE * (peak - floor))
     loud = level > threshold
@@ -53,6 +55,12 @@ def voiced(speech: Speech) -> NDArray[np.bool_]:
     padded = np.pad(loud, bridge)
     closed: NDArray[np.bool_] = binary_closing(padded, np.ones(bridge, dtype=np.bool_))[bridge:-bridge]
     return closed
+
+
+def _range_db(level: F64) -> float:
+    """Between the loud and the soft syllables."""
+    low, high = np.percentile(uniform_filter1d(level, round(_SYLLABLE_S / HOP_S)), [5, 95])
+    return float(high - low)
 
 
 def silence_share(speech: Speech) -> float:

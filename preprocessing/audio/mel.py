@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal.windows import hann
 
+from preprocessing.audio.base import stretch
 from shards.errors import RequestError
 from shards.schema import F32, F64, AudioFeatures, Speech
 
@@ -33,6 +34,7 @@ class MelSpectrogram:
     name = "mel"
     version = "1"
     dim = NUM_MELS
+    context_s = Fraction(3 * HOP, RATE_HZ)
 
     def setup(self) -> None:
         """Nothing to load."""
@@ -40,15 +42,10 @@ class MelSpectrogram:
     def extract(self, speech: Speech) -> AudioFeatures:
         if speech.rate_hz != RATE_HZ:
             raise RequestError(f"mel needs sound of {RATE_HZ} Hz", field="audio_rate_hz", value=speech.rate_hz)
-        x = speech.as_float().astype(np.float64)
-        emphasised = np.concatenate([x[:1], x[1:] - PRE_EMPHASIS * x[:-1]])
-        # Half a window of silence in front puts the centre of column 0 on sample 0.
-        num_columns = len(x) // HOP + 1
-        padded = np.pad(emphasised, (WINDOW // 2, WINDOW))
-        values = np.empty((num_columns, NUM_MELS), dtype=np.float32)
-        for first in range(0, num_columns, _BLOCK):
+        values = np.empty((len(speech.samples) // HOP + 1, NUM_MELS), dtype=np.float32)
+        for first in range(0, len(values), _BLOCK):
             block = values[first : first + _BLOCK]
-            block[:] = _columns(padded[first * HOP :], len(block))
+            block[:] = _columns(_emphasised(speech, first * HOP - WINDOW // 2, len(block)), len(block))
         return AudioFeatures(
             name=self.name,
             version=self.version,
@@ -60,6 +57,16 @@ class MelSpectrogram:
 
     def close(self) -> None:
         """Nothing to free."""
+
+
+def _emphasised(speech: Speech, start: int, columns: int) -> F64:
+    """The pre-emphasised sound under so many columns, the first of which begins at sample `start`."""
+    stop = start + (columns - 1) * HOP + WINDOW
+    x = stretch(speech.samples, start - 1, stop).astype(np.float64) / 32768.0
+    emphasised: F64 = x[1:] - PRE_EMPHASIS * x[:-1]
+    # Beyond the end is silence, not the echo that pre-emphasis makes of the last sample.
+    emphasised[max(len(speech.samples) - start, 0) :] = 0.0
+    return emphasised
 
 
 def _columns(samples: F64, count: int) -> F32:
