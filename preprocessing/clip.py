@@ -1,15 +1,16 @@
 """The whole path of one clip: footage -> shots, faces, tracks, crops -> clips with their speech, features and scores.
 
-Two passes over the pictures, each in constant memory. `analyse` looks and does not know the speech; `cut_clips` crops,
-and is what training and dubbing share. Thresholds on quality are not applied here (`quality/gates.py` does that); only
-what cannot be a clip at all becomes a `Rejection`.
+One pass over the pictures, in constant memory: `analyse` looks, does not know the speech, and keeps the crops in a
+`CropStore`; `cut_clips` makes clips of them, and reads again only what was not kept. Training and dubbing share both.
+Thresholds on quality are not applied here (`quality/gates.py` does that); only what cannot be a clip at all becomes a
+`Rejection`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from types import TracebackType
 
@@ -18,9 +19,11 @@ import numpy as np
 from preprocessing.audio.base import audio_feature
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import Unusable
-from preprocessing.faces.align import align, crop_frame
+from preprocessing.faces.align import align
 from preprocessing.faces.base import AlignedTrack, Analysis
+from preprocessing.faces.crop import crop_frame
 from preprocessing.faces.identify import Appearance, identify
+from preprocessing.faces.keep import CropKeeper, CropStore
 from preprocessing.faces.stretches import span_of, unused_stretches
 from preprocessing.faces.survey import Survey
 from preprocessing.faces.track import FollowedFace
@@ -41,7 +44,9 @@ class ClipTools:
     """What must be loaded once and is used for every clip."""
 
     def __init__(self, config: PreprocessConfig) -> None:
-        self.backend: LandmarkBackend = landmark_backend(config.faces.backend, max_faces=config.faces.max_faces)
+        self.backend: LandmarkBackend = landmark_backend(
+            config.faces.backend, max_faces=config.faces.max_faces, detector=config.faces.detector
+        )
         self.features = tuple(audio_feature(name) for name in config.audio.features)
 
     def setup(self) -> None:
@@ -76,13 +81,16 @@ def analyse(
     backend: LandmarkBackend,
     config: PreprocessConfig,
     *,
+    crops: CropStore | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Analysis:
     """One read of the pictures; `on_progress` is told (frames done, frames in all).
 
-    Footage that breaks off keeps what came before, and the rest becomes a rejection.
+    With `crops`, the crops of every track are kept there as far as it has room. Footage that breaks off keeps what came
+    before, and the rest becomes a rejection.
     """
-    survey = Survey(backend, config.faces)
+    fps = _mean_fps(source.times, config)
+    survey = Survey(backend, config.faces, new_keeper=_keepers(crops, backend, config, fps))
     broken: Rejection | None = None
     try:
         for frame in source.frames():
@@ -97,17 +105,37 @@ def analyse(
         raise RuntimeError(
             f"{source.info.path.name} gave {survey.num_frames} of {len(source.times)} frames, and no reason"
         )
-    return _analysis(survey, source.times, broken, config, backend_name=f"{backend.name}@{backend.version}")
+    kept = [face for face in survey.faces if face.height_px >= config.faces.min_height_px]
+    if crops is not None:
+        for number, face in enumerate(kept):
+            crops.name(number, face.crops)
+    return _analysis(survey, kept, source.times, broken, config, backend_name=f"{backend.name}@{backend.version}")
+
+
+def _keepers(
+    crops: CropStore | None, backend: LandmarkBackend, config: PreprocessConfig, fps: float
+) -> Callable[[], CropKeeper] | None:
+    if crops is None:
+        return None
+    return lambda: CropKeeper(crops, config.crop, backend.topology, sigma_frames=config.crop.smooth_s * fps)
+
+
+def _mean_fps(times: FrameTimes, config: PreprocessConfig) -> float:
+    seconds = times.seconds()
+    return (len(times) - 1) / float(seconds[-1] - seconds[0]) if len(times) > 1 else float(config.media.fps)
 
 
 def _analysis(
-    survey: Survey, times: FrameTimes, broken: Rejection | None, config: PreprocessConfig, *, backend_name: str
+    survey: Survey,
+    kept: Sequence[FollowedFace],
+    times: FrameTimes,
+    broken: Rejection | None,
+    config: PreprocessConfig,
+    *,
+    backend_name: str,
 ) -> Analysis:
-    least = config.faces.min_height_px
+    least, fps = config.faces.min_height_px, _mean_fps(times, config)
     small = [face for face in survey.faces if face.height_px < least]
-    kept = [face for face in survey.faces if face.height_px >= least]
-    seconds = times.seconds()
-    fps = (len(times) - 1) / (seconds[-1] - seconds[0]) if len(times) > 1 else float(config.media.fps)
     names = identify([_appearance(face) for face in kept])
     rejections = unused_stretches(survey.shots, kept, small, times, least)
     return Analysis(
@@ -148,8 +176,12 @@ def cut_clips(
     source_name: str,
     code_version: str,
     language: str | None = None,
+    crops: CropStore | None = None,
 ) -> Iterator[ClipSample | Rejection]:
-    """One clip, or the reason why not, per piece of every track. `speech` has its zero at the source's first frame."""
+    """One clip, or the reason why not, per piece of every track. `speech` has its zero at the source's first frame.
+
+    What `analyse` kept in `crops` is not read again.
+    """
     if speech is None and config.on_missing_speech == "reject":
         yield Rejection(code="no_audio", detail="there is no sound track to learn from")
         return
@@ -167,7 +199,7 @@ def cut_clips(
             yield too_short(piece, analysis.times, config.clip.min_frames)
         else:
             whole.append(piece)
-    for done in cropped(whole, source):
+    for done in cropped(whole, source, crops):
         if isinstance(done, Rejection):
             yield done
         else:

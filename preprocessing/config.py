@@ -29,6 +29,7 @@ class FaceConfig(_Config):
     """Finding and following faces."""
 
     backend: str = Field("mediapipe", description="landmark backend; see preprocessing/landmarks/base.py")
+    detector: str | None = Field(None, description="one of face-alignment's detectors; none: the backend's own")
     max_faces: int = Field(1, ge=1, le=16, description="faces followed at once")
     min_height_px: float = Field(40.0, ge=0, description="smaller faces are left alone")
     max_gap_frames: int = Field(5, ge=0, description="a face lost for longer ends its track; shorter gaps are filled")

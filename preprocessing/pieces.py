@@ -1,4 +1,4 @@
-"""Pieces: the stretches of tracks that become clips, and their crops, gathered in one read of the pictures."""
+"""Pieces: the stretches of tracks that become clips, with the crops that the first read kept, or from a second read."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 from preprocessing.config import ClipConfig
 from preprocessing.errors import Unusable
-from preprocessing.faces.align import crop_frame
 from preprocessing.faces.base import AlignedTrack
+from preprocessing.faces.crop import crop_frame
+from preprocessing.faces.keep import CropStore
 from preprocessing.faces.stretches import span_of
 from preprocessing.media.base import FrameSource
 from shards.schema import U8, FrameTimes, Rejection
@@ -42,8 +43,22 @@ def pieces_of(tracks: Sequence[AlignedTrack], config: ClipConfig) -> list[Piece]
     return sorted(pieces, key=lambda p: (p.start, p.number))
 
 
-def cropped(pieces: Sequence[Piece], source: FrameSource) -> Iterator[Piece | Rejection]:
-    """Each piece once its crops are complete; only pieces that overlap in time are in memory together."""
+def cropped(pieces: Sequence[Piece], source: FrameSource, kept: CropStore | None = None) -> Iterator[Piece | Rejection]:
+    """Each piece with its crops; only pieces that overlap in time are in memory together."""
+    to_read: list[Piece] = []
+    for piece in pieces:
+        if kept is None or not kept.has(piece.number):
+            to_read.append(piece)
+            continue
+        rows = piece.rows()
+        piece.crops += kept.rows(piece.number, rows.start, rows.stop, piece.aligned.transform.size_px)
+        yield piece
+        piece.crops.clear()
+    yield from _read(to_read, source)
+
+
+def _read(pieces: Sequence[Piece], source: FrameSource) -> Iterator[Piece | Rejection]:
+    """Each piece once its crops are complete, from one read of the pictures."""
     if not pieces:
         return
     waiting = list(pieces)
@@ -56,6 +71,8 @@ def cropped(pieces: Sequence[Piece], source: FrameSource) -> Iterator[Piece | Re
                 if frame.index + 1 == piece.stop:
                     waiting.remove(piece)
                     yield piece
+                    # The caller's list of pieces lives on: their crops must not.
+                    piece.crops.clear()
         if waiting:
             raise RuntimeError(f"{source.info.path.name} ended before frame {waiting[0].stop}, and gave no reason")
     except Unusable as unusable:

@@ -6,24 +6,29 @@ are, so no face is ever followed over it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from preprocessing.config import FaceConfig
 from preprocessing.faces.base import Shot
+from preprocessing.faces.keep import CropKeeper
 from preprocessing.faces.shots import CutDetector
 from preprocessing.faces.track import FaceTracker, FollowedFace
 from preprocessing.landmarks.base import LandmarkBackend
 from preprocessing.media.base import DecodedFrame
 
-BATCH = 8
-"""Frames given to the landmark backend at once: enough to batch, few enough for 4K."""
+_MOST_BYTES = 128 << 20
+"""Of pictures waiting for the landmark backend: what it likes to be given at once may be too much at 4K."""
 
 
 class Survey:
     """Push every frame in order, `end_shot` after the last; then `shots` and `faces` are complete."""
 
-    def __init__(self, backend: LandmarkBackend, config: FaceConfig) -> None:
-        self._backend, self._config = backend, config
+    def __init__(
+        self, backend: LandmarkBackend, config: FaceConfig, *, new_keeper: Callable[[], CropKeeper] | None = None
+    ) -> None:
+        self._backend, self._config, self._new_keeper = backend, config, new_keeper
         self._cuts = CutDetector(config.cut_threshold)
         self._waiting: list[DecodedFrame] = []
         self._start = 0
@@ -39,7 +44,7 @@ class Survey:
         self._waiting.append(frame)
         self.height, self.width = frame.rgb.shape[:2]
         self.num_frames = frame.index + 1
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) >= min(self._backend.batch, _MOST_BYTES // frame.rgb.nbytes):
             self._infer()
 
     def end_shot(self) -> None:
@@ -51,12 +56,14 @@ class Survey:
 
     def _begin_shot(self) -> None:
         self._start = self.num_frames
-        self._tracker = FaceTracker(self._config, self._backend.topology)
+        self._tracker = FaceTracker(self._config, self._backend.topology, new_keeper=self._new_keeper)
         self._backend.reset()
 
     def _infer(self) -> None:
         if self._waiting:
-            found = self._backend.infer(np.stack([frame.rgb for frame in self._waiting]))
+            rgbs = [frame.rgb for frame in self._waiting]
+            # One picture is a view of itself: at 720p the copy would cost a tenth of looking at it.
+            found = self._backend.infer(np.stack(rgbs) if len(rgbs) > 1 else rgbs[0][None])
             for frame, faces in zip(self._waiting, found, strict=True):
                 self._tracker.push(frame.index, frame.rgb, faces)
         self._waiting.clear()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from typing import Protocol, cast
 
 from preprocessing.faces.base import FaceObservation
+from preprocessing.landmarks.choice import AUTO, choose_backend
 from shards.errors import RequestError
 from shards.schema import U8
+
+log = logging.getLogger(__name__)
 
 
 class LandmarkBackend(Protocol):
@@ -16,6 +20,8 @@ class LandmarkBackend(Protocol):
     name: str
     version: str
     topology: str
+    batch: int
+    """Frames it likes to be given at once."""
 
     def setup(self) -> None: ...
 
@@ -37,9 +43,14 @@ BACKENDS: dict[str, str] = {
 """name -> module:class."""
 
 
-def landmark_backend(name: str, *, max_faces: int) -> LandmarkBackend:
-    """A backend, not yet set up; refuses an unknown name."""
+def landmark_backend(name: str, *, max_faces: int, detector: str | None = None) -> LandmarkBackend:
+    """A backend, not yet set up; refuses an unknown name. `detector` is one that this backend offers, None its own."""
+    if name == AUTO:
+        choice = choose_backend(detector)
+        log.info("landmark backend `%s`: %s", choice.backend, choice.why)
+        name = choice.backend
     if name not in BACKENDS:
-        raise RequestError("unknown landmark backend", field="landmarks.backend", value=name, choices=BACKENDS)
+        raise RequestError("unknown landmark backend", field="faces.backend", value=name, choices=[*BACKENDS, AUTO])
     module, attribute = BACKENDS[name].split(":")
-    return cast(LandmarkBackend, getattr(importlib.import_module(module), attribute)(max_faces=max_faces))
+    make = getattr(importlib.import_module(module), attribute)
+    return cast(LandmarkBackend, make(max_faces=max_faces, detector=detector))

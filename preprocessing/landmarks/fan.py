@@ -1,52 +1,54 @@
-"""face-alignment's networks: SFD finds faces of any size, FAN reads 68 points. The backend for machines with a GPU.
+"""face-alignment's networks: a detector finds faces of any size, FAN reads 68 points. The backend for a GPU.
 
-Of the library we use the two networks, not its frame-by-frame loop: faces are looked for in every few frames, their
-boxes drawn through the frames between, and the crops of all frames go through FAN together. Weights are never fetched:
-they must lie where torch keeps them, and are checked against the hash in their names.
+Of the library we use the networks, not its frame-by-frame loop: faces are looked for in every few frames, their boxes
+drawn through the frames between, and the crops of all frames go through FAN together. The detectors are
+`detectors.py`'s, the files of both `weights.py`'s.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from preprocessing.errors import ToolMissing
 from preprocessing.faces.base import FaceObservation
+from preprocessing.landmarks.choice import DEFAULT_DETECTOR, LANDMARK_WEIGHTS
+from preprocessing.landmarks.detectors import Detect, known_detector, load_detector
 from preprocessing.landmarks.native_noise import noise_to_log
+from preprocessing.landmarks.weights import staged_weights
 from shards.errors import RequestError
-from shards.fingerprint import file_sha256
 from shards.schema import F32, F64, U8
 
 log = logging.getLogger(__name__)
 
-DETECTOR_WEIGHTS, LANDMARK_WEIGHTS = "s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar"
 CROP_PX, HEATMAP_PX = 256, 64
 DETECT_EVERY = 4
 """Faces are looked for in every so many frames: SFD costs several times what FAN does."""
 _DETECT_SIDE_PX = 640
 """Pictures are searched at this size; SFD finds faces from about 16 px there."""
-_CROPS_AT_ONCE = 32
+CROPS_AT_ONCE = {"cpu": 4, "cuda": 64}
+"""A CPU gains nothing from more than a few, and each costs it 60 MB."""
 _MIN_IOU = 0.3
 # How the library puts a detector's box into FAN's crop: its own constants, as FAN was trained with them.
-_BOX_PER_CROP, _LIFT = 195.0 / 200.0, 0.12
+_CROP_SCALE, _LIFT = 200.0, 0.12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
     """The two networks behind plain functions."""
 
-    detect: Callable[[U8], list[F64]]
-    """(T, H, W, 3) -> per frame (N, 5): left, top, right, bottom, score, best first."""
+    detect: Detect
     heatmaps: Callable[[U8], F32]
     """(N, 256, 256, 3) -> (N, 68, 64, 64)."""
+    reference_scale: float = 195.0
+    """The detector's: its boxes are larger or smaller about a face."""
+    crops_at_once: int = 64
 
 
 class FaceAlignmentNet:
@@ -55,12 +57,16 @@ class FaceAlignmentNet:
     name = "face-alignment"
     version = "1.5"
     topology = "ibug68"
+    batch = 64
 
-    def __init__(self, max_faces: int = 1, *, load: Callable[[], Networks] | None = None) -> None:
+    def __init__(
+        self, max_faces: int = 1, *, detector: str | None = None, load: Callable[[], Networks] | None = None
+    ) -> None:
         if max_faces < 1:
             raise RequestError("at least one face must be followed", field="max_faces", value=max_faces)
         self._max_faces = max_faces
-        self._load = load or load_networks
+        known_detector(detector or DEFAULT_DETECTOR)
+        self._load = load or functools.partial(load_networks, detector or DEFAULT_DETECTOR)
         self._networks: Networks | None = None
 
     def setup(self) -> None:
@@ -74,9 +80,9 @@ class FaceAlignmentNet:
         boxes = self._boxes(frames, self._networks)
         crops = [(index, box) for index, found in enumerate(boxes) for box in found]
         faces: list[list[FaceObservation]] = [[] for _ in frames]
-        for first in range(0, len(crops), _CROPS_AT_ONCE):
-            part = crops[first : first + _CROPS_AT_ONCE]
-            matrices = np.stack([crop_matrix(box) for _, box in part])
+        for first in range(0, len(crops), self._networks.crops_at_once):
+            part = crops[first : first + self._networks.crops_at_once]
+            matrices = np.stack([crop_matrix(box, self._networks.reference_scale) for _, box in part])
             pictures = np.stack([_crop(frames[index], m) for (index, _), m in zip(part, matrices, strict=True)])
             points, peaks = read_heatmaps(self._networks.heatmaps(pictures), matrices)
             for (index, _), face, peak in zip(part, points, peaks, strict=True):
@@ -106,65 +112,48 @@ class FaceAlignmentNet:
         return out
 
 
-def load_networks() -> Networks:
+def load_networks(detector: str = DEFAULT_DETECTOR) -> Networks:
     """Both networks with their weights, on the GPU where there is one."""
-    detector_file, landmark_file = staged_weights(DETECTOR_WEIGHTS), staged_weights(LANDMARK_WEIGHTS)
+    landmark_file = staged_weights(LANDMARK_WEIGHTS)
     with noise_to_log(log):
         import torch
-        from face_alignment.detection.sfd import FaceDetector
         from face_alignment.models import FAN
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        detector = FaceDetector(device=device, path_to_detector=str(detector_file))
+        detect, reference_scale = load_detector(detector, device)
         net = FAN(4)
         net.load_state_dict(torch.load(landmark_file, map_location="cpu", weights_only=True))
-    return networks(detector, net, device)
+    return Networks(
+        detect=detect,
+        heatmaps=heatmaps_of(net, device),
+        reference_scale=reference_scale,
+        crops_at_once=CROPS_AT_ONCE[device],
+    )
 
 
-def networks(detector: Any, net: Any, device: str) -> Networks:
-    """The library's detector and FAN behind our functions."""
+def heatmaps_of(net: Any, device: str) -> Callable[[U8], F32]:
+    """FAN over a batch of crops: the mean of each picture and its mirror image, as the library does it."""
     import torch
     from face_alignment.utils import flip
 
-    net = net.to(device).eval()
+    # Channels last is the layout that fast convolutions want, on CPUs and on GPUs.
+    net = net.to(device, memory_format=torch.channels_last).eval()
 
-    def detect(frames: U8) -> list[F64]:
-        batch = torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))).float()
-        with _cudnn_benchmark_kept():
-            return [np.asarray(boxes, dtype=np.float64).reshape(-1, 5) for boxes in detector.detect_from_batch(batch)]
-
-    @torch.no_grad()
+    @torch.inference_mode()
     def heatmaps(crops: U8) -> F32:
-        x = torch.from_numpy(np.ascontiguousarray(crops.transpose(0, 3, 1, 2))).to(device).float() / 255
-        # As the library: the mean of the picture and its mirror image, points exchanged left for right.
-        both = (net(x)[-1] + flip(net(flip(x))[-1], is_label=True)) / 2
-        return np.asarray(both.float().cpu().numpy(), dtype=np.float32)
+        x = torch.from_numpy(np.ascontiguousarray(crops)).to(device).permute(0, 3, 1, 2).float() / 255
+        # Mirrored, points are exchanged left for right.
+        both = net(torch.cat([x, flip(x)]).contiguous(memory_format=torch.channels_last))[-1]
+        mean = (both[: len(crops)] + flip(both[len(crops) :], is_label=True)) / 2
+        return np.asarray(mean.float().cpu().numpy(), dtype=np.float32)
 
-    return Networks(detect=detect, heatmaps=heatmaps)
-
-
-def staged_weights(file_name: str) -> Path:
-    """The weight file in torch's cache, whole; refuses a missing or damaged one and says where it belongs."""
-    import torch
-
-    path = Path(torch.hub.get_dir(), "checkpoints", file_name)
-    where = f"put `{file_name}` (from the face-alignment project) into {path.parent}, or choose backend `mediapipe`"
-    if not path.is_file():
-        raise ToolMissing(f"face-alignment's weights are not here: {where}", field="faces.backend", value=file_name)
-    expected = file_name.partition("-")[2].partition(".")[0]
-    if not file_sha256(path).startswith(expected):
-        raise ToolMissing(
-            f"the weights are damaged, their sha256 does not begin with {expected}: {where}",
-            field="faces.backend",
-            value=file_name,
-        )
-    return path
+    return heatmaps
 
 
-def crop_matrix(box: F64) -> F64:
+def crop_matrix(box: F64, reference_scale: float) -> F64:
     """(2, 3) source px -> crop px of FAN's crop around a detector's box (whose numbers count from pixel edges)."""
     left, top, right, bottom = box
-    side = (right - left + bottom - top) / _BOX_PER_CROP
+    side = (right - left + bottom - top) * _CROP_SCALE / reference_scale
     k = CROP_PX / side
     corner = np.array([(left + right) / 2, (top + bottom) / 2 - _LIFT * (bottom - top)]) - side / 2
     shift = k * (0.5 - corner) - 0.5
@@ -215,15 +204,3 @@ def _iou(a: F64, b: F64) -> float:
     shared = float(np.prod(np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)))
     union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
     return shared / union if union > 0 else 0.0
-
-
-@contextmanager
-def _cudnn_benchmark_kept() -> Iterator[None]:
-    """SFD switches cuDNN's benchmark mode on at every call, for the whole process; put it back."""
-    import torch
-
-    before = torch.backends.cudnn.benchmark
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before

@@ -6,6 +6,7 @@ and a detector that boxes whatever is not background, which exercises all but th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,25 +16,23 @@ import numpy as np
 import pytest
 
 from preprocessing.landmarks.base import BACKENDS, LandmarkBackend, landmark_backend
-from preprocessing.landmarks.fan import FaceAlignmentNet, Networks, networks
+from preprocessing.landmarks.fan import FaceAlignmentNet, Networks, heatmaps_of
 from preprocessing.landmarks.mediapipe_mesh import MediapipeMesh
 from shards.errors import RequestError
 from shards.schema import F64, U8
 from shards.topology import topology
 
 
-class NonBlackDetector:
-    """Boxes the non-black blobs of a picture; called as face-alignment's detector is."""
-
-    def detect_from_batch(self, batch: object) -> list[F64]:
-        pictures = np.asarray(batch).transpose(0, 2, 3, 1)
-        return [self._boxes((p.max(axis=2) > 40).astype(np.uint8)) for p in pictures]
-
-    def _boxes(self, mask: U8) -> F64:
+def non_black_blobs(pictures: U8) -> list[F64]:
+    """Boxes of what is not black, in the place of a detector."""
+    found = []
+    for picture in pictures:
+        mask = (picture.max(axis=2) > 40).astype(np.uint8)
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((9, 9), dtype=np.uint8))
         _, _, stats, _ = cv2.connectedComponentsWithStats(mask)
         boxes = [(x, y, x + w, y + h, 0.9) for x, y, w, h, area in stats[1:] if area > 500]
-        return np.array(boxes, dtype=np.float64).reshape(-1, 5)
+        found.append(np.array(boxes, dtype=np.float64).reshape(-1, 5))
+    return found
 
 
 def untrained_networks() -> Networks:
@@ -51,7 +50,7 @@ def untrained_networks() -> Networks:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return networks(NonBlackDetector(), Small(), "cpu")
+        return Networks(detect=non_black_blobs, heatmaps=heatmaps_of(Small(), "cpu"))
 
 
 MAKERS: dict[str, Callable[[int], LandmarkBackend]] = {
@@ -102,6 +101,13 @@ def test_an_unknown_backend_is_refused_with_the_choices() -> None:
         landmark_backend("mediapip", max_faces=1)
 
 
+def test_auto_gives_one_of_them(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        made = landmark_backend("auto", max_faces=1)
+    assert made.name in BACKENDS
+    assert any(f"`{made.name}`: " in message for message in caplog.messages)
+
+
 class TestEveryLandmarkBackend:
     def test_the_registry_names_it_as_it_names_itself(self, name: str) -> None:
         made = landmark_backend(name, max_faces=1)
@@ -112,6 +118,24 @@ class TestEveryLandmarkBackend:
     def test_it_wants_at_least_one_face(self, name: str) -> None:
         with pytest.raises(RequestError, match="max_faces"):
             landmark_backend(name, max_faces=0)
+
+    def test_it_refuses_a_detector_it_does_not_have(self, name: str) -> None:
+        with pytest.raises(RequestError, match="detector"):
+            landmark_backend(name, max_faces=1, detector="eyes")
+
+    def test_it_says_how_many_frames_it_likes_at_once(self, name: str) -> None:
+        assert landmark_backend(name, max_faces=1).batch >= 1
+
+    def test_batches_of_one_shot_give_what_the_whole_shot_gives(self, backend: LandmarkBackend, scene: U8) -> None:
+        """Frames come in batches as memory allows; a backend may draw lines between its searches, and no more."""
+        backend.reset()
+        whole = backend.infer(scene)
+        backend.reset()
+        parts = [faces for first in (0, 2, 4) for faces in backend.infer(scene[first : first + 2])]
+        assert [len(faces) for faces in parts] == [len(faces) for faces in whole]
+        for one, other in zip(whole, parts, strict=True):
+            for a, b in zip(one, other, strict=True):
+                assert np.abs(a.points - b.points).max() < 12
 
     def test_it_refuses_to_work_before_setup(self, name: str, scene: U8) -> None:
         with pytest.raises(RuntimeError, match="before setup"):

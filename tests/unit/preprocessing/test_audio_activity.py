@@ -45,6 +45,13 @@ def test_speech_without_pauses_is_not_its_own_noise_floor() -> None:
     assert silence_share(speech(syllables(3.0))) < 0.1
 
 
+def room(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise that flickers by some dB from one fortieth of a second to the next, as real rooms and codecs do."""
+    rng = np.random.default_rng(seed)
+    flicker_db = np.repeat(rng.normal(0, 2.6, round(seconds * 40)), RATE_HZ // 40)
+    return 130 * 10 ** (flicker_db / 20) * rng.standard_normal(len(flicker_db))
+
+
 @pytest.mark.parametrize(
     "sound",
     [
@@ -52,9 +59,10 @@ def test_speech_without_pauses_is_not_its_own_noise_floor() -> None:
         3 * np.random.default_rng(0).standard_normal(RATE_HZ),
         4000 * np.sin(2 * np.pi * 50 * np.arange(RATE_HZ) / RATE_HZ),
         2000 * np.random.default_rng(0).standard_normal(RATE_HZ),
+        room(8.0),
         np.zeros(0),
     ],
-    ids=["digital silence", "faint hiss", "hum", "steady noise", "nothing"],
+    ids=["digital silence", "faint hiss", "hum", "steady noise", "a room", "nothing"],
 )
 def test_what_is_no_speech_is_all_silence(sound: np.ndarray) -> None:
     assert silence_share(speech(sound)) == 1.0

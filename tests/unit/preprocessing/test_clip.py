@@ -287,7 +287,7 @@ def test_a_span_outside_its_track_is_refused(start: int, stop: int) -> None:
 
 def test_tools_are_set_up_and_closed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     backend = DotBackend()
-    monkeypatch.setattr("preprocessing.clip.landmark_backend", lambda name, max_faces: backend)
+    monkeypatch.setattr("preprocessing.clip.landmark_backend", lambda name, max_faces, detector: backend)
     with ClipTools(config()) as tools:
         assert backend.calls == ["setup"]
         assert [f.name for f in tools.features_of(speech(0.5))] == ["mel"]

@@ -58,5 +58,26 @@ def test_a_flat_picture_has_a_look_and_is_like_nobody() -> None:
     assert builder.look().likeness(look(ANNA)) == 0
 
 
+def alike(likeness: float) -> tuple[Look, Look]:
+    """Two looks that correlate so."""
+    edges = np.zeros((2, 512), dtype=np.float32)
+    edges[:, :2] = (1, 0), (likeness, np.sqrt(1 - likeness**2))
+    return Look(edges=edges[0]), Look(edges=edges[1])
+
+
+@pytest.mark.parametrize(("likeness", "people"), [(0.6, 2), (0.78, 2), (0.86, 1), (0.95, 1)])
+def test_a_likeness_that_strangers_have_too_joins_nobody(likeness: float, people: int) -> None:
+    one, other = alike(likeness)
+    assert len(set(identify([seen(0, 10, one), seen(10, 20, other)]))) == people
+
+
+def test_a_person_is_the_mean_of_their_looks_and_not_the_oddest_of_them() -> None:
+    usual, odd = alike(0.84)
+    # As far from the odd look as that is from the usual one, on the far side.
+    stranger = Look(edges=2 * 0.84 * odd.edges - usual.edges)
+    names = identify([seen(0, 10, usual, size=9), seen(10, 20, odd, size=5), seen(20, 30, stranger)])
+    assert names[0] == names[1] != names[2]
+
+
 def test_nobody_gets_no_name() -> None:
     assert identify([]) == []

@@ -1,17 +1,14 @@
-"""face-alignment without its weights: our batched geometry against the library's, and what is said when they lack."""
+"""face-alignment without its weights: our batched geometry and network call against the library's own."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from preprocessing.errors import ToolMissing
 from preprocessing.landmarks import fan
-from preprocessing.landmarks.fan import FaceAlignmentNet, Networks, crop_matrix, read_heatmaps, staged_weights
+from preprocessing.landmarks.fan import FaceAlignmentNet, Networks, crop_matrix, heatmaps_of, read_heatmaps
 from shards.schema import F32, F64, U8
 
 REFERENCE_SCALE = 195.0
@@ -41,7 +38,7 @@ def test_peaks_are_read_as_the_library_reads_them_but_not_rounded(monkeypatch: p
         monkeypatch.setattr(utils, name, getattr(utils, name).py_func)
     boxes = np.array([[100.0, 80, 220, 230], [10, 20, 60, 90], [300, 200, 700, 640]])
     maps = peaks(0)
-    points, height = read_heatmaps(maps, np.stack([crop_matrix(b) for b in boxes]))
+    points, height = read_heatmaps(maps, np.stack([crop_matrix(b, REFERENCE_SCALE) for b in boxes]))
     for i, box in enumerate(boxes):
         centre, scale = library_crop_of(box)
         cells, source, scores = utils.get_preds_fromhm(maps[i : i + 1].copy(), centre, scale)
@@ -61,7 +58,7 @@ def test_crops_show_what_the_library_s_crops_show() -> None:
         np.uint8
     )
     for box in np.array([[250.0, 150, 400, 330], [200, 100, 460, 400]]):
-        ours = fan._crop(picture, crop_matrix(box))
+        ours = fan._crop(picture, crop_matrix(box, REFERENCE_SCALE))
         theirs = crop(picture, *library_crop_of(box))
         off = {
             d: np.abs(np.roll(ours, (d, d), axis=(0, 1)).astype(float) - theirs)[9:-9, 9:-9].mean() for d in (-2, 0, 2)
@@ -78,9 +75,9 @@ def test_a_mirrored_picture_gives_mirrored_maps() -> None:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        made = fan.networks(None, FAN(1), "cpu")
+        heatmaps = heatmaps_of(FAN(1), "cpu")
     crop = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
-    maps, mirrored = made.heatmaps(crop), made.heatmaps(crop[:, :, ::-1])
+    maps, mirrored = heatmaps(crop), heatmaps(crop[:, :, ::-1])
     assert maps.shape == (1, 68, 64, 64)
     np.testing.assert_allclose(flip(torch.from_numpy(mirrored), is_label=True).numpy(), maps, atol=1e-4)
 
@@ -154,40 +151,31 @@ def test_a_large_picture_is_searched_small_and_answered_large() -> None:
     assert faces[0].points[0] == pytest.approx([300, 300], abs=30)
 
 
-def test_missing_weights_are_named_with_the_place_they_belong_to(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(ToolMissing) as refused:
-        FaceAlignmentNet(1).setup()
-    assert fan.DETECTOR_WEIGHTS in str(refused.value)
-    assert str(tmp_path / "hub" / "checkpoints") in str(refused.value)
-    assert not (tmp_path / "hub").exists()
+def test_crops_of_many_frames_go_through_the_network_together_but_never_too_many() -> None:
+    sizes: list[int] = []
+    made = fixed(lambda f: [[10.0, 10, 40, 40]], sizes)
+    made = Networks(detect=made.detect, heatmaps=made.heatmaps, crops_at_once=5)
+    ready(made).infer(numbered(12))
+    assert sizes == [4, 5, 5, 2]
 
 
-def test_weights_are_checked_against_the_hash_in_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    folder = tmp_path / "hub" / "checkpoints"
-    folder.mkdir(parents=True)
-    good = f"net-{hashlib.sha256(b'weights').hexdigest()[:10]}.pth.tar"
-    for name, content in ((good, b"weights"), ("net-0123456789.pth", b"half")):
-        (folder / name).write_bytes(content)
-    assert staged_weights(good) == folder / good
-    with pytest.raises(ToolMissing, match="damaged"):
-        staged_weights("net-0123456789.pth")
+def test_a_detector_s_own_scale_sizes_the_crop() -> None:
+    box = np.array([100.0, 100, 200, 200])
+    assert crop_matrix(box, 165)[0, 0] == pytest.approx(crop_matrix(box, 195)[0, 0] * 165 / 195)
 
 
-def test_the_library_s_own_networks_load_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Untrained weights in files of the library's shape: loading and both calls are the real ones."""
+def test_a_batch_gives_what_the_library_s_loop_gives() -> None:
     import torch
-    from face_alignment.detection.sfd.net_s3fd import s3fd
     from face_alignment.models import FAN
+    from face_alignment.utils import flip
 
-    for name, net in ((fan.DETECTOR_WEIGHTS, s3fd()), (fan.LANDMARK_WEIGHTS, FAN(4))):
-        torch.save(net.state_dict(), tmp_path / name)
-    monkeypatch.setattr(fan, "staged_weights", lambda name: tmp_path / name)
-    before = torch.backends.cudnn.benchmark
-    made = fan.load_networks()
-    found = made.detect(np.zeros((2, 64, 64, 3), dtype=np.uint8))
-    assert [boxes.shape[1] for boxes in found] == [5, 5]
-    assert torch.backends.cudnn.benchmark == before
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = FAN(1).eval()
+    crops = np.random.default_rng(1).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
+    with torch.no_grad():
+        alone = []
+        for crop in crops:
+            x = torch.from_numpy(crop.transpose(2, 0, 1)[None].astype(np.float32) / 255)
+            alone.append((net(x)[-1] + flip(net(flip(x))[-1], is_label=True)) / 2)
+    np.testing.assert_allclose(heatmaps_of(net, "cpu")(crops), torch.cat(alone).numpy(), atol=1e-4)
