@@ -52,7 +52,9 @@ def sample(
 
 @app.command()
 def preprocess(
-    sources: Annotated[list[str], typer.Argument(help="files, folders, globs")],
+    sources: Annotated[
+        list[str], typer.Argument(help="files, folders, globs, lists (CSV, JSONL, Parquet), s3:// gs:// az://")
+    ],
     store: Store,
     config: ConfigFile = None,
     limit: Annotated[int | None, typer.Option(min=1, help="take only the first so many sources")] = None,
@@ -70,8 +72,9 @@ def preprocess(
         if dry_run:
             answer(plan := flow.dry_run(sources, store, job), lines(plan, without=("config",)))
             return
-        with prefect_api():
-            summary = flow.preprocess(sources, store, job, where)
+        if (summary := flow.unchanged(sources, store, job)) is None:
+            with prefect_api():
+                summary = flow.preprocess(sources, store, job, where)
         answer(summary, lines(summary))
         if strict and (summary["rejected"] or summary["quarantined"]):
             raise typer.Exit(EXIT_STRICT)
@@ -138,16 +141,23 @@ def dub(
 
 @app.command()
 def inspect(
-    target: Annotated[str, typer.Argument(help="a video, store, clip in a store (STORE#KEY) or checkpoint")],
-    picture: Annotated[Path | None, typer.Option(help="write a picture of it here (PNG)")] = None,
+    target: Annotated[
+        str,
+        typer.Argument(help="FILE, FILE.tar, CHECKPOINT, STORE, STORE@HASH, STORE#KEY, STORE#UNIT, STORE#objects/..."),
+    ],
+    picture: Annotated[Path | None, typer.Option(help="of a clip: write a picture here (PNG)")] = None,
+    video: Annotated[Path | None, typer.Option(help="of a clip: write a short video here (MP4)")] = None,
+    page: Annotated[Path | None, typer.Option(help="of a dataset: write its page here (HTML)")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what something is: a video, a store or dataset, a clip, a checkpoint."""
+    """Say what something is: a title, a shard, a store, a dataset, a clip, a unit of work, a checkpoint."""
     with answering(as_json) as answer:
-        from flows.inspect import inspect as look
+        from flows.inspect.target import Outputs
+        from flows.inspect.target import inspect as look
+        from flows.inspect.words import told
 
-        found = look(target, picture)
-        answer(found, lines(found))
+        found = look(target, Outputs(picture=picture, video=video, page=page))
+        answer(found, told(found))
 
 
 # -- what all commands share -------------------------------------------------------------------------------------------

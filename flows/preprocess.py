@@ -9,30 +9,28 @@ import functools
 import shlex
 import time
 from collections.abc import Callable
-from fractions import Fraction
-from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
-from pydantic import BaseModel, ConfigDict, Field
+from prefect.settings import PREFECT_API_URL
 
-from flows.cluster.config import EngineConfig
 from flows.cluster.engine import open_engine
 from flows.cluster.progress import Progress
 from flows.cluster.work import WorkerSpec
-from flows.sources import SourceFile, find_sources
+from flows.planning import PreprocessJob, dry_run, existing, object_needed, plan_footage, reject_unread
+from flows.report.dataset import write_card
+from flows.sources.find import find
 from flows.units import stop_on_interrupt, work_off
-from flows.version import stage_version
+from flows.version import pinned
 from flows.workers.extract import ExtractWorker
 from flows.workers.pack import PackWorker
-from preprocessing.config import PreprocessConfig, QualityConfig
-from preprocessing.errors import Unusable
-from preprocessing.media.probe import probe
+from preprocessing.config import QualityConfig
+from preprocessing.quality.duplicates import TWIN_SCORES, twins
 from preprocessing.quality.gates import judge
 from shards.commit import Claim, Ledger, Plan, Receipt, SampleEntry, Unit
-from shards.deal import PackConfig
-from shards.fingerprint import fingerprint
 from shards.harvest import Harvest, harvest
 from shards.leases import hold_lease
 from shards.pack import open_shards
@@ -41,6 +39,8 @@ from shards.publish import publish as publish_dataset
 from shards.schema import Rejection
 from shards.shard import pack_shard, plan_shards
 from shards.store import open_store
+
+__all__ = ["PreprocessJob", "dry_run", "preprocess", "unchanged"]
 
 GIVEN_UP_SHOWN = 10
 """Sources in quarantine that the summary names."""
@@ -57,52 +57,28 @@ class Outcome(NamedTuple):
     publication: Publication | None
 
 
-class PreprocessJob(BaseModel):
-    """Everything a preprocessing run depends on besides the footage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    clips: PreprocessConfig = PreprocessConfig()
-    pack: PackConfig = PackConfig()
-    engine: EngineConfig = EngineConfig()
-    limit: int | None = Field(None, ge=1, description="take only the first so many sources")
-
-
 @task(cache_policy=NO_CACHE)
-def plan_sources(sources: list[str], job: PreprocessJob) -> Plan:
-    """One unit a distinct content; copies of a file are one source."""
-    found = find_sources(sources, job.limit)
-    return Plan.of("extract", [_unit(source, job.clips) for source in found], job.clips.measured())
-
-
-def _unit(source: SourceFile, config: PreprocessConfig) -> Unit:
-    version = stage_version("extract")
-    return Unit(
-        unit_id=fingerprint(version, source.sha256, config.measured()),
-        stage="extract",
-        payload={
-            "path": str(source.path.resolve()),
-            "name": source.names[0],
-            "sha256": source.sha256,
-            "size_bytes": source.size_bytes,
-            "code_version": version,
-        },
-    )
+def plan_sources(sources: list[str], job: PreprocessJob, store: str | None = None) -> Plan:
+    """One unit a distinct content; what the store remembers of a file is not read again."""
+    # Before a store is made: a source that is not there is refused, and leaves none.
+    places = find(sources)
+    return plan_footage(places, job, open_store(store) if store is not None else None)
 
 
 @task(cache_policy=NO_CACHE)
 def extract_clips(plan: Plan, store: str, job: PreprocessJob, address: str) -> None:
     """Brings every unit to a commit or to quarantine."""
     ledger = Ledger(open_store(store))
-    if not ledger.pending(plan):
-        ledger.write_plan(plan)
+    ledger.write_plan(plan)
+    if not reject_unread(ledger, plan):
         return
+    config = pinned(job.clips)[0].model_dump(mode="json")
     spec = WorkerSpec(
         name="extract",
-        factory=functools.partial(ExtractWorker, ledger.store.uri, job.clips.model_dump(mode="json")),
+        factory=functools.partial(ExtractWorker, ledger.store.uri, config, job.staging),
         cpus=1.0,
     )
-    _work_off(ledger, plan, spec, job, address, _reproduce, "sources")
+    _work_off(ledger, plan, spec, job, address, _reproduce, "sources", object_needed)
 
 
 def _work_off(
@@ -113,8 +89,9 @@ def _work_off(
     address: str,
     reproduce: Callable[[Unit], str],
     what: str,
+    near: Callable[[Unit], str | None] = lambda unit: None,
 ) -> None:
-    with stop_on_interrupt() as should_stop, open_engine(address) as engine, Progress(what) as progress:
+    with stop_on_interrupt() as should_stop, open_engine(address) as engine, Progress(what, makes="clips") as progress:
         progress.total(len(plan.units))
         work_off(
             ledger,
@@ -125,6 +102,7 @@ def _work_off(
             progress=progress,
             reproduce=reproduce,
             should_stop=should_stop,
+            near=near,
         )
 
 
@@ -139,6 +117,7 @@ def publish(plan: Plan, store: str, job: PreprocessJob, address: str) -> Outcome
     ledger = Ledger(open_store(store, create=False))
     harvested = harvest(ledger, plan, accept=functools.partial(_accept, config=job.clips.quality))
     harvested.check()
+    harvested = harvested.without(_copies(harvested, job.clips.quality))
     if not harvested.samples.num_rows:
         return Outcome(harvested, None)
     packing = plan_shards(harvested, job.pack)
@@ -147,7 +126,23 @@ def publish(plan: Plan, store: str, job: PreprocessJob, address: str) -> Outcome
         _pack(ledger, packing.plan, job, address, lease.run)
         thresholds = job.clips.quality.model_dump(mode="json")
         published = publish_dataset(ledger, harvested, packing, job.pack, lease=lease, thresholds=thresholds)
+        # Under the lease: a sweep that dropped the dataset meanwhile would leave its page behind.
+        write_card(ledger.store, published.info.hash)
     return Outcome(harvested, published)
+
+
+def _copies(harvested: Harvest, config: QualityConfig) -> dict[str, Rejection]:
+    """Clips that show what another shows, by key."""
+    if config.max_twin_bits < 0:
+        return {}
+    column = harvested.samples.column("scores")
+    # Of a million clips' scores only these few: all of them would be gigabytes of Python objects.
+    asked = [pc.map_lookup(column, pa.scalar(name), "first").to_pylist() for name in TWIN_SCORES]
+    scores = [
+        {name: value for name, value in zip(TWIN_SCORES, values, strict=True) if value is not None}
+        for values in zip(*asked, strict=True)
+    ]
+    return twins(harvested.samples.column("key").to_pylist(), scores, config.max_twin_bits)
 
 
 def _pack(ledger: Ledger, plan: Plan, job: PreprocessJob, address: str, run: str) -> None:
@@ -175,10 +170,26 @@ def preprocess(
     """Prepares a dataset from footage; returns the account."""
     begun = time.monotonic()
     job = job or PreprocessJob()
-    plan = plan_sources(sources, job)
+    plan = plan_sources(sources, job, store)
     extract_clips(plan, store, job, address)
     outcome = publish(plan, store, job, address)
     return summary(outcome, store) | {"seconds": round(time.monotonic() - begun, 1)}
+
+
+def unchanged(sources: list[str], store: str, job: PreprocessJob) -> dict[str, Any] | None:
+    """The account of a run that finds nothing to extract; None where there is something to do.
+
+    Without Prefect, whose API takes longer to start than all that is left to do; but where a server of the user's keeps
+    the runs, this is one of them.
+    """
+    begun, places, held = time.monotonic(), find(sources), existing(store)
+    if held is None or PREFECT_API_URL.value():
+        return None
+    plan, ledger = plan_footage(places, job, held), Ledger(held)
+    if ledger.pending(plan):
+        return None
+    ledger.write_plan(plan)
+    return summary(publish.fn(plan, store, job, "none"), store) | {"seconds": round(time.monotonic() - begun, 1)}
 
 
 def summary(outcome: Outcome, store: str) -> dict[str, Any]:
@@ -203,33 +214,8 @@ def summary(outcome: Outcome, store: str) -> dict[str, Any]:
 
 def _given_up(harvested: Harvest) -> dict[str, str]:
     """Source -> why it was given up and what shows it, for the first few."""
-    names = {unit.unit_id: unit.payload["name"] for unit in harvested.plan.units}
+    places = {unit.unit_id: unit.payload["path"] for unit in harvested.plan.units}
     return {
-        names[found.unit_id]: f"{found.error_class}: {found.message}; to see it: {found.reproduce}"
+        places[found.unit_id]: f"{found.error_class}: {found.message}; to see it: {found.reproduce}"
         for found in harvested.given_up[:GIVEN_UP_SHOWN]
-    }
-
-
-def dry_run(sources: list[str], store: str, job: PreprocessJob) -> dict[str, Any]:
-    """The plan, without doing it: what would be read and what is done already."""
-    plan = plan_sources.fn(sources, job)
-    done = 0
-    place = Path(store)
-    if "://" in store or place.is_file() or (place.is_dir() and any(place.iterdir())):
-        ledger = Ledger(open_store(store, create=False))
-        done = len(plan.units) - len(ledger.pending(plan))
-    seconds = Fraction(0)
-    unreadable = []
-    for unit in plan.units:
-        try:
-            seconds += probe(Path(unit.payload["path"])).duration_s
-        except Unusable as unusable:
-            unreadable.append({"source": unit.payload["name"], "code": unusable.rejection.code})
-    return {
-        "planned": len(plan.units),
-        "done": done,
-        "footage_seconds": round(float(seconds), 1),
-        "unreadable": unreadable,
-        "store": store,
-        "config": job.model_dump(mode="json"),
     }

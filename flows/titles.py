@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from flows.manifest import TitleRow
-from flows.version import stage_version
+from flows.version import pinned, stage_version
 from flows.workers.fragments import clip_address
 from preprocessing.config import ClipConfig, CropConfig, FaceConfig, PreprocessConfig
 from preprocessing.media.base import MediaInfo
@@ -76,8 +76,9 @@ def analysis_config(voice: Voice) -> PreprocessConfig:
 
 def analysis_unit(title: Title, config: PreprocessConfig) -> Unit:
     version = stage_version("analyse")
+    config, landmarks = pinned(config)
     return Unit(
-        unit_id=fingerprint(version, title.video_sha256, config.measured()),
+        unit_id=fingerprint(version, landmarks, title.video_sha256, config.measured()),
         stage="analyse",
         payload={
             "video": str(title.row.video.resolve()),

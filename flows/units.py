@@ -105,6 +105,7 @@ class _Book:
 
     def done(self, unit: Unit, receipt: Receipt) -> None:
         self.claims.pop(unit.unit_id)
+        self.progress.made(len(receipt.samples))
         self.progress.advance("kept" if receipt.is_kept else "rejected")
 
     def failed(self, unit: Unit, failure: Failure) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from types import TracebackType
 
@@ -29,13 +29,16 @@ from preprocessing.faces.survey import Survey
 from preprocessing.faces.track import FollowedFace
 from preprocessing.landmarks.base import LandmarkBackend, landmark_backend
 from preprocessing.media.base import FrameSource
-from preprocessing.pieces import Piece, cropped, pieces_of, too_short
-from preprocessing.quality.scores import score_clip
+from preprocessing.pieces import Piece, cropped, people_at_once, pieces_of, too_short
+from preprocessing.quality.scores import picture_scores, sound_scores
+from preprocessing.quality.sync import MAX_OFFSET_S, source_sync
 from shards.fingerprint import fingerprint
 from shards.schema import U8, AudioFeatures, ClipSample, FrameTimes, Provenance, Rejection, Span, Speech
 
 log = logging.getLogger(__name__)
 
+Scorer = Callable[[ClipSample], Mapping[str, float]]
+"""Further scores of a finished clip, such as a sync expert's."""
 SPEECH_MARGIN_S = Fraction(1, 5)
 """Sound kept before and after a clip, so that the features of its first and last frame see what was really said."""
 
@@ -43,7 +46,8 @@ SPEECH_MARGIN_S = Fraction(1, 5)
 class ClipTools:
     """What must be loaded once and is used for every clip."""
 
-    def __init__(self, config: PreprocessConfig) -> None:
+    def __init__(self, config: PreprocessConfig, *, scorer: Scorer | None = None) -> None:
+        self.scorer = scorer
         self.backend: LandmarkBackend = landmark_backend(
             config.faces.backend, max_faces=config.faces.max_faces, detector=config.faces.detector
         )
@@ -199,13 +203,17 @@ def cut_clips(
             yield too_short(piece, analysis.times, config.clip.min_frames)
         else:
             whole.append(piece)
+    shift = _shift_s(analysis, speech, config)
+    if speech is not None:
+        speech = dataclasses.replace(speech, origin_s=speech.origin_s - shift)
     for done in cropped(whole, source, crops):
         if isinstance(done, Rejection):
             yield done
-        else:
-            sound = _speech_of(speech, analysis.times, done, config)
-            scored = sound if speech is not None else None
-            yield _clip(done, analysis.times, sound, scored, tools, of_source, language)
+            continue
+        clip = _clip(done, analysis.times, _speech_of(speech, analysis.times, done, config), tools, of_source, language)
+        scores = _scores(clip, done, analysis, speech) | ({} if speech is None else {"av_shift_s": float(shift)})
+        clip = dataclasses.replace(clip, scores=scores)
+        yield clip if tools.scorer is None else dataclasses.replace(clip, scores={**scores, **tools.scorer(clip)})
 
 
 def crop_span(source: FrameSource, aligned: AlignedTrack, start: int, stop: int) -> U8:
@@ -224,12 +232,11 @@ def _clip(
     piece: Piece,
     source_times: FrameTimes,
     sound: Speech,
-    scored: Speech | None,
     tools: ClipTools,
     of_source: Provenance,
     language: str | None,
 ) -> ClipSample:
-    """The piece as a sample. `scored` is None where `sound` only stands in: its silence is not the footage's."""
+    """The piece as a sample, not scored yet."""
     rows, aligned = piece.rows(), piece.aligned
     transform = aligned.transform.slice(rows.start, rows.stop)
     tracked = aligned.track.landmarks.slice(rows.start, rows.stop)
@@ -248,16 +255,40 @@ def _clip(
         features=tools.features_of(sound),
         identity=f"{of_source.source_sha256[:12]}/{aligned.identity}",
         language=language,
-        scores=score_clip(frames, landmarks, transform, times, scored),
         provenance=dataclasses.replace(of_source, span=span),
     )
+
+
+def _shift_s(analysis: Analysis, speech: Speech | None, config: PreprocessConfig) -> Fraction:
+    """By how much the sound is late in all of the source, surely enough to move it; else 0."""
+    if speech is None or not config.sync.correct:
+        return Fraction(0)
+    found = source_sync([aligned.track for aligned in analysis.tracks], analysis.times, speech)
+    is_sure = found.confidence >= config.sync.min_confidence and abs(found.offset_s) >= config.sync.min_offset_s
+    return Fraction(found.offset_s).limit_denominator(1000) if is_sure else Fraction(0)
+
+
+def _scores(clip: ClipSample, piece: Piece, analysis: Analysis, speech: Speech | None) -> dict[str, float]:
+    """Without speech those about it are absent: the silence that stands in is not the footage's."""
+    scores = picture_scores(
+        clip.frames, clip.landmarks, clip.transform, width=analysis.width, height=analysis.height
+    ) | {"faces": float(people_at_once(analysis.tracks, piece.start, piece.stop))}
+    if speech is None:
+        return scores
+    heard = _around(speech, analysis.times, piece, MAX_OFFSET_S + SPEECH_MARGIN_S)
+    return scores | sound_scores(clip.landmarks, clip.times, heard)
 
 
 def _speech_of(speech: Speech | None, times: FrameTimes, piece: Piece, config: PreprocessConfig) -> Speech:
     """The piece's sound and a margin, its zero at the piece's first frame; digital silence where there is no sound."""
     if speech is None:
         speech = Speech(samples=np.zeros(0, dtype=np.int16), rate_hz=config.media.audio_rate_hz, origin_s=Fraction(0))
+    return _around(speech, times, piece, SPEECH_MARGIN_S)
+
+
+def _around(speech: Speech, times: FrameTimes, piece: Piece, margin_s: Fraction) -> Speech:
+    """The piece's sound and so much on either side, its zero at the piece's first frame."""
     span, zero = span_of(times, piece.start, piece.stop), times.at(0).seconds
     start, end = span.start.seconds - zero, span.end.seconds - zero
-    cut = speech.between(start - SPEECH_MARGIN_S, end + SPEECH_MARGIN_S)
-    return dataclasses.replace(cut, origin_s=cut.origin_s - SPEECH_MARGIN_S)
+    cut = speech.between(start - margin_s, end + margin_s)
+    return dataclasses.replace(cut, origin_s=cut.origin_s - margin_s)

@@ -7,6 +7,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from preprocessing.config import ClipConfig
 from preprocessing.errors import Unusable
 from preprocessing.faces.base import AlignedTrack
@@ -78,6 +80,14 @@ def _read(pieces: Sequence[Piece], source: FrameSource) -> Iterator[Piece | Reje
     except Unusable as unusable:
         for piece in waiting:
             yield dataclasses.replace(unusable.rejection, span=span_of(source.times, piece.start, piece.stop))
+
+
+def people_at_once(tracks: Sequence[AlignedTrack], start: int, stop: int) -> int:
+    """The most tracks that any of the source's frames [start, stop) belongs to."""
+    present = np.zeros(stop - start, dtype=np.int64)
+    for aligned in tracks:
+        present[max(aligned.track.start - start, 0) : max(aligned.track.stop - start, 0)] += 1
+    return int(present.max())
 
 
 def too_short(piece: Piece, times: FrameTimes, min_frames: int) -> Rejection:

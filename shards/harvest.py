@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import TypeAdapter, ValidationError
 
 from shards.ahead import read_ahead
@@ -71,6 +72,14 @@ class Harvest:
         except AccountError as error:
             named = ", ".join(self.pending[:PENDING_NAMED])
             raise AccountError(f"{error}; first pending: {named}" if named else str(error)) from None
+
+    def without(self, left_out: Mapping[str, Rejection]) -> Harvest:
+        """Less the samples of these keys: what only the whole set can tell, such as which of two is the copy."""
+        if not left_out:
+            return self
+        goes = pc.is_in(self.samples.column("key"), pa.array(list(left_out), pa.string()))
+        codes = Counter(self.rejections) + Counter(rejection.code for rejection in left_out.values())
+        return replace(self, samples=self.samples.filter(pc.invert(goes)), rejections=dict(sorted(codes.items())))
 
     def need_samples(self) -> None:
         """Refuses to go on without a single sample."""

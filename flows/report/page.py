@@ -1,4 +1,7 @@
-"""The pages an operator reads: one self-contained HTML file for a dubbing run, and its twin in JSON."""
+"""The pages an operator reads: one self-contained HTML file for a dubbing run, and its twin in JSON.
+
+Also how any page is made from its template; a dataset's is filled by `dataset.py`.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,25 @@ def write_report(out: Path, report: Mapping[str, Any], strips: Mapping[str, byte
 
 def render(report: Mapping[str, Any], strips: Mapping[str, bytes]) -> str:
     """The page; every picture is inside it, so it can be mailed."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    source = resources.files("flows.report").joinpath("dub.html.j2").read_text(encoding="utf-8")
-    pictures = {name: "data:image/jpeg;base64," + base64.b64encode(data).decode() for name, data in strips.items()}
-    return environment.from_string(source).render(report=report, strips=pictures)
+    pictures = {name: jpeg_url(data) for name, data in strips.items()}
+    return render_page("dub.html.j2", report=report, strips=pictures)
+
+
+def render_page(template: str, **values: object) -> str:
+    """The page of a template beside this file; what it is given is text, never markup."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=jinja2.FunctionLoader(_template)
+    )
+    return environment.get_template(template).render(values)
+
+
+def jpeg_url(jpeg: bytes) -> str:
+    """A picture as an address that holds it."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def _template(name: str) -> str:
+    return resources.files("flows.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _replace(path: Path, text: str) -> None:

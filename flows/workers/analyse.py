@@ -8,35 +8,23 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from flows.workers.clips import ClipWorker
 from flows.workers.fragments import extract, need_planned, original_speech
 from preprocessing.analysis import encode_analysis
-from preprocessing.clip import ClipTools
-from preprocessing.config import PreprocessConfig
 from preprocessing.errors import Unusable
 from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
-from shards.commit import Claim, Ledger, Receipt
+from shards.commit import Claim, Receipt
 from shards.fingerprint import plain
 from shards.schema import Rejection, Speech
-from shards.store import open_store
 
 ANALYSIS_SUFFIX = ".analysis"
 
 
-class AnalyseWorker:
+class AnalyseWorker(ClipWorker):
     """Loads the landmark backend once, then analyses titles."""
-
-    def __init__(self, store_uri: str, config: dict[str, Any]) -> None:
-        self._store_uri = store_uri
-        self._config = PreprocessConfig.model_validate(config)
-
-    def setup(self) -> None:
-        self._ledger = Ledger(open_store(self._store_uri, create=False))
-        self._tools = ClipTools(self._config)
-        self._tools.setup()
 
     def process(self, item: Claim) -> Receipt:
         """Commits (fragment of clips if any face was found, analysis); the picture itself is never refused here."""
@@ -81,9 +69,6 @@ class AnalyseWorker:
                 },
             ),
         )
-
-    def close(self) -> None:
-        self._tools.close()
 
     def _sound(self, path: Path, info: MediaInfo, source: FrameSource) -> tuple[Speech | None, list[Rejection]]:
         """The title's own sound, which is only measured: one that cannot be read does not keep it from being dubbed."""

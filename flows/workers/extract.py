@@ -1,59 +1,60 @@
-"""Preprocessing's worker: one unit (a source, or a span of it) -> clips in a committed fragment."""
+"""Preprocessing's worker: one source -> clips in a committed fragment."""
 
 from __future__ import annotations
 
-import logging
 import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flows.sources.base import is_remote
+from flows.workers.clips import ClipWorker
 from flows.workers.fragments import Extracted, extract, need_planned, original_speech
-from preprocessing.clip import ClipTools
-from preprocessing.config import PreprocessConfig
+from flows.workers.staging import StagingConfig, staged
 from preprocessing.errors import Unusable
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
-from shards.commit import Claim, Ledger, Receipt, Unit
+from shards.commit import Claim, Receipt, Unit
 from shards.schema import Rejection
-from shards.store import open_store
-
-log = logging.getLogger(__name__)
 
 
-class ExtractWorker:
+class ExtractWorker(ClipWorker):
     """Loads the landmark backend once, then works off units."""
 
-    def __init__(self, store_uri: str, config: dict[str, Any]) -> None:
-        self._store_uri = store_uri
-        self._config = PreprocessConfig.model_validate(config)
-
-    def setup(self) -> None:
-        self._ledger = Ledger(open_store(self._store_uri, create=False))
-        self._tools = ClipTools(self._config)
-        self._tools.setup()
+    def __init__(self, store_uri: str, config: dict[str, Any], staging: StagingConfig | None = None) -> None:
+        super().__init__(store_uri, config)
+        self._staging = staging or StagingConfig()
 
     def process(self, item: Claim) -> Receipt:
         """Commits the unit, with clips or with the reasons why there are none, and returns the winning receipt."""
         with tempfile.TemporaryDirectory(prefix="dubwright-extract-") as scratch:
             try:
-                extracted = self._extract(item.unit, Path(scratch, "fragment.tar"))
+                with self._local(item.unit.payload) as path:
+                    extracted = self._extract(item.unit, path, Path(scratch, "fragment.tar"))
             except Unusable as unusable:
                 return self._ledger.commit(item, _rejected(item.unit, unusable.rejection))
             return self._commit(item, extracted)
 
-    def close(self) -> None:
-        self._tools.close()
+    @contextmanager
+    def _local(self, payload: Mapping[str, Any]) -> Iterator[Path]:
+        """The planned content as a file of this machine."""
+        if is_remote(payload["path"]):
+            with staged(payload["path"], payload["sha256"], payload["size_bytes"], self._staging) as path:
+                yield path
+        else:
+            path = Path(payload["path"])
+            need_planned(path, payload["sha256"])
+            yield path
 
-    def _extract(self, unit: Unit, out: Path) -> Extracted:
-        payload = unit.payload
-        path, media = Path(payload["path"]), self._config.media
-        need_planned(path, payload["sha256"])
+    def _extract(self, unit: Unit, path: Path, out: Path) -> Extracted:
+        payload, media = unit.payload, self._config.media
         info = probe(path)
         source = FfmpegSource.normalised(path, info, fps=media.fps, max_side_px=media.max_side_px)
         try:
             speech = original_speech(path, info, source, media.audio_rate_hz)
             if speech is None and self._config.on_missing_speech == "reject":
-                raise Unusable.because("no_audio", f"{path.name} has no sound track to learn from")
+                raise Unusable.because("no_audio", f"{payload['name']} has no sound track to learn from")
             return extract(
                 source,
                 speech,
@@ -62,6 +63,8 @@ class ExtractWorker:
                 source_sha256=payload["sha256"],
                 source_name=payload["name"],
                 code_version=payload["code_version"],
+                language=payload.get("language"),
+                identity=payload.get("identity"),
                 out=out,
             )
         finally:

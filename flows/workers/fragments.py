@@ -6,7 +6,8 @@ code, which is what makes training and dubbing agree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,10 @@ def extract(
     source_name: str,
     code_version: str,
     out: Path,
+    language: str | None = None,
+    identity: str | None = None,
 ) -> Extracted:
-    """Analyses `source` and writes its clips to the tar `out`."""
+    """Analyses `source` and writes its clips to the tar `out`; `identity` names who is seen in all of them."""
     with CropStore(out.parent) as crops:
         analysis = analyse(source, tools.backend, config, crops=crops)
         parts = cut_clips(
@@ -79,10 +82,17 @@ def extract(
             source_sha256=source_sha256,
             source_name=source_name,
             code_version=code_version,
+            language=language,
             crops=crops,
         )
-        fragment, rejections = write_fragment(parts, out, jpeg_quality=config.clip.jpeg_quality)
+        fragment, rejections = write_fragment(_named(parts, identity), out, jpeg_quality=config.clip.jpeg_quality)
     return Extracted(analysis=analysis, fragment=fragment, rejections=(*analysis.rejections, *rejections))
+
+
+def _named(parts: Iterable[ClipSample | Rejection], identity: str | None) -> Iterator[ClipSample | Rejection]:
+    """A person whom somebody named keeps that name in every source; a face is only known within its own."""
+    for part in parts:
+        yield dataclasses.replace(part, identity=identity) if identity and isinstance(part, ClipSample) else part
 
 
 def write_fragment(

@@ -1,6 +1,22 @@
-"""Raw measurements of a clip by name. No thresholds here: scores are stored, and `gates` may move without measuring.
+"""What is measured on a clip, by name. No thresholds here: scores are stored, and `gates` may move without measuring.
 
 What could not be measured is left out, never filled with a number.
+
+| score | unit |
+|---|---|
+| `face_px` | source px, height of the points |
+| `sharpness` | fine detail by contrast, in 1,000 parts of white noise's |
+| `seen`, `confidence` | share of the frames; of the landmark backend, worst |
+| `yaw`, `pitch` | degrees from ahead, worst |
+| `mouth_visible`, `mouth_inside` | narrower half over wider; share of points inside the picture; both worst |
+| `uncovered` | likeness of the generated region to what it mostly is, in the frame where it is least |
+| `mouth_motion` | eye units, standard deviation of the opening |
+| `look_*` | a hash; see `duplicates.py` |
+| `silence`, `loudness_lufs` | share of the clip; LUFS |
+| `speaking` | share of the voiced frames in which this mouth moves |
+| `av_offset_s`, `av_corr`, `av_confidence` | see `sync.py` |
+
+"Worst" is the 5th percentile of the frames, or the 95th where much is bad. `clip.py` adds `faces` and `av_shift_s`.
 """
 
 from __future__ import annotations
@@ -10,49 +26,61 @@ from fractions import Fraction
 import cv2
 import numpy as np
 
-from preprocessing.audio.activity import HOP_S, level_dbfs, silence_share
+from preprocessing.audio.activity import silence_share
+from preprocessing.audio.loudness import integrated_lufs
+from preprocessing.faces.pose import head_pose
+from preprocessing.quality.duplicates import look_scores
+from preprocessing.quality.mouth import inside_picture, mouth_opening, nearer_half, speaking_share
+from preprocessing.quality.sync import sync_curve
 from shards.schema import F64, U8, CropTransform, FrameTimes, Landmarks, Speech
 
-_SHARPNESS_FRAMES = 9
-"""Frames looked at for sharpness; more change the median little."""
-_MAX_AV_OFFSET_S = 0.4
-"""How far picture and sound may be apart and still be found."""
-_MIN_STEADY_FRAMES = 5
+_LOOKED_AT = 9
+"""Frames looked at for sharpness and for what covers the mouth; more change little."""
+_SHARPNESS_SIDE_PX = 128
+"""Larger crops are brought to this first, so that a threshold means the same at every crop size."""
+_LEAST_CONTRAST = 4.0
+"""Grey levels squared: a crop of one colour has no detail, not infinitely much."""
+_COVER_SIDE_PX = 24
+"""The crop is compared this coarsely: a hand is seen, a lip that moves hardly."""
 
 
-def score_clip(
-    frames: U8,
-    landmarks: Landmarks,
-    transform: CropTransform,
-    times: FrameTimes,
-    speech: Speech | None,
+def picture_scores(
+    frames: U8, landmarks: Landmarks, transform: CropTransform, *, width: int, height: int
 ) -> dict[str, float]:
-    """All scores of a clip given in crop px and on the clip's clock; without speech those about it are absent."""
-    opening = mouth_opening(landmarks)
+    """What the (T, S, S, 3) crops and their landmarks in crop px say; the source's picture is `width` x `height`."""
+    seen = landmarks.confidence > 0
+    pose = head_pose(landmarks.points, landmarks.topology)
     scores = {
         "face_px": face_height_px(landmarks, transform),
         "sharpness": sharpness(frames, transform),
-        "seen": float((landmarks.confidence > 0).mean()),
-        "yaw": yaw(landmarks),
-        "mouth_motion": float(opening.std()),
+        "seen": float(seen.mean()),
+        "yaw": _worst_degrees(pose.yaw),
+        "pitch": _worst_degrees(pose.pitch),
+        "mouth_visible": nearer_half(landmarks),
+        "mouth_inside": inside_picture(landmarks, transform, width, height),
+        "uncovered": uncovered(frames, transform),
+        "mouth_motion": float(mouth_opening(landmarks).std()),
     }
-    if speech is not None:
-        at = times.seconds()
-        step = float(np.median(np.diff(at))) if len(at) > 1 else 0.0
-        end = Fraction(float(at[-1]) + step).limit_denominator(1_000_000)
-        scores["silence"] = silence_share(speech.between(Fraction(0), end))
-        if len(at) >= _MIN_STEADY_FRAMES:
-            scores["av_corr"], scores["av_offset_s"] = best_av_correlation(opening, at, speech)
+    if seen.any():
+        scores["confidence"] = float(np.percentile(landmarks.confidence[seen], 5))
+    return {name: value for name, value in scores.items() if np.isfinite(value)} | look_scores(frames)
+
+
+def sound_scores(landmarks: Landmarks, times: FrameTimes, speech: Speech) -> dict[str, float]:
+    """What the sound says, alone and beside the lips. It is on the clip's clock and better goes on beyond its ends."""
+    at, opening = times.seconds(), mouth_opening(landmarks)
+    own = speech.between(Fraction(0), _end_s(at))
+    scores = {"silence": silence_share(own)}
+    loudness, speaking = integrated_lufs(own), speaking_share(opening, at, own)
+    if loudness is not None:
+        scores["loudness_lufs"] = loudness
+    if speaking is not None:
+        scores["speaking"] = speaking
+    curve = sync_curve(opening, at, speech)
+    if curve.seconds:
+        found = curve.peak()
+        scores |= {"av_offset_s": found.offset_s, "av_corr": found.corr, "av_confidence": found.confidence}
     return scores
-
-
-def mouth_opening(landmarks: Landmarks) -> F64:
-    """(T,) distance of the inner lips over the distance of the eye centres."""
-    upper, lower = landmarks.topology.inner_lip_mid
-    points = landmarks.points.astype(np.float64)
-    gap = np.linalg.norm(points[:, upper] - points[:, lower], axis=1)
-    out: F64 = gap / _eye_distance(landmarks)
-    return out
 
 
 def face_height_px(landmarks: Landmarks, transform: CropTransform) -> float:
@@ -62,53 +90,49 @@ def face_height_px(landmarks: Landmarks, transform: CropTransform) -> float:
 
 
 def sharpness(frames: U8, transform: CropTransform) -> float:
-    """Variance of the Laplacian inside the generated region: what the model will learn to draw. Median over frames."""
-    inside = transform.window.mask(transform.size_px) > 0.5
-    chosen = frames[np.unique(np.linspace(0, len(frames) - 1, _SHARPNESS_FRAMES).round().astype(int))]
-    values = [cv2.Laplacian(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), cv2.CV_32F)[inside].var() for f in chosen]
+    """Fine detail inside the generated region, what the model will learn to draw, by contrast. Median over frames.
+
+    The Laplacian's variance over that of the grey, so a dark or pale face is not a blurred one; in 1,000 parts of what
+    white noise has, whose Laplacian varies 20 times as much as itself.
+    """
+    side = min(frames.shape[1], _SHARPNESS_SIDE_PX)
+    inside = transform.window.mask(side) > 0.5
+    values = []
+    for frame in _some(frames):
+        grey = cv2.cvtColor(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        detail = cv2.Laplacian(grey, cv2.CV_32F)[inside].var()
+        values.append(1000 / 20 * detail / max(grey[inside].var(), _LEAST_CONTRAST))
     return float(np.median(values))
 
 
-def yaw(landmarks: Landmarks) -> float:
-    """How far the head turns: 0 frontal; from about 0.25 the far half of the mouth is half hidden. Median of |yaw|.
+def uncovered(frames: U8, transform: CropTransform) -> float:
+    """Correlation of the generated region that differs most from the usual one, the median, seen coarsely.
 
-    From where the nose lies between the eye centres, measured along the line through them.
+    A hand before the mouth lowers it. What covers the mouth in most of the clip is not noticed.
     """
-    shape = landmarks.topology
-    points = landmarks.points.astype(np.float64)
-    left, right = points[:, shape.left_eye].mean(axis=1), points[:, shape.right_eye].mean(axis=1)
-    along = (right - left) / _eye_distance(landmarks)[:, None] ** 2
-    nose = points[:, shape.nose].mean(axis=1)
-    return float(np.median(np.abs(np.einsum("ti,ti->t", nose - (left + right) / 2, along))))
+    size = (_COVER_SIDE_PX, _COVER_SIDE_PX)
+    inside = transform.window.mask(_COVER_SIDE_PX) > 0.5
+    small = np.stack([cv2.resize(f, size, interpolation=cv2.INTER_AREA)[inside] for f in _some(frames)])
+    usual: F64 = np.median(small, axis=0)
+    return min(_likeness(frame.astype(np.float64), usual) for frame in small)
 
 
-def best_av_correlation(opening: F64, at_s: F64, speech: Speech) -> tuple[float, float]:
-    """(correlation, offset in seconds) of mouth opening and loudness where they fit best.
-
-    A positive offset: the sound comes late. Coarse - it finds grossly wrong sound, the sync expert finds the rest.
-    """
-    level = np.maximum(level_dbfs(speech), -60.0)
-    clock = float(speech.origin_s) + HOP_S * np.arange(len(level))
-    best = (0.0, 0.0)
-    # From the middle outwards, so that a tie (a still mouth, silence) says offset 0.
-    offsets = np.arange(0, _MAX_AV_OFFSET_S + 1e-9, 0.02)
-    for offset in sorted({float(o) for o in np.concatenate([offsets, -offsets])}, key=abs):
-        found = _correlation(opening, np.interp(at_s + offset, clock, level, left=-60.0, right=-60.0))
-        if found > best[0]:
-            best = (found, offset)
-    return best
+def _some(frames: U8) -> U8:
+    chosen: U8 = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))]
+    return chosen
 
 
-def _correlation(a: F64, b: F64) -> float:
-    """Pearson's, and 0 where either does not move."""
+def _likeness(a: F64, b: F64) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size > 1e-9 else 0.0
+    return float((a * b).sum()) / size if size > 0 else 1.0
 
 
-def _eye_distance(landmarks: Landmarks) -> F64:
-    """(T,) distance between the eye centres; never 0."""
-    shape, points = landmarks.topology, landmarks.points.astype(np.float64)
-    between = points[:, shape.right_eye].mean(axis=1) - points[:, shape.left_eye].mean(axis=1)
-    out: F64 = np.maximum(np.linalg.norm(between, axis=1), 1e-6)
-    return out
+def _worst_degrees(angle: F64) -> float:
+    return float(np.degrees(np.nanpercentile(np.abs(angle), 95))) if np.isfinite(angle).any() else float("nan")
+
+
+def _end_s(at: F64) -> Fraction:
+    """Of the last frame, which is taken to last as long as most do."""
+    step = float(np.median(np.diff(at))) if len(at) > 1 else 0.0
+    return Fraction(float(at[-1]) + step).limit_denominator(1_000_000)

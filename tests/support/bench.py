@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support import bench_engine, bench_pack, bench_reader
+from tests.support import bench_engine, bench_pack, bench_reader, bench_sources
 
 ROOT = Path(__file__).parents[2]
 COMMAND = Path(sys.executable).with_name("dubwright")
@@ -30,6 +30,7 @@ def main(wanted: list[str]) -> None:
         *bench_pack.BENCHES,
         *bench_reader.BENCHES,
         *bench_engine.BENCHES,
+        *bench_sources.BENCHES,
         ("preprocess examples/hopper.mp4", preprocessing),
         ("dub the sample, two languages", dubbing),
         ("tiny, one joint training step, one core, s", joint_step_seconds),
@@ -53,17 +54,19 @@ def preprocessing() -> str:
 
 def _work_seconds(source: Path, store: Path) -> float:
     """The same unit by the same worker, without Prefect or Ray."""
-    from flows.preprocess import PreprocessJob, plan_sources
+    from flows.planning import PreprocessJob, plan_footage
+    from flows.sources.find import find
     from flows.workers.extract import ExtractWorker
     from shards.store import open_store
+    from tests.support.datasets import done_by
 
     job = PreprocessJob()
-    plan = plan_sources.fn([str(source)], job)
+    plan = plan_footage(find([str(source)]), job)
     worker = ExtractWorker(open_store(store).uri, job.clips.model_dump(mode="json"))
     begun = time.monotonic()
     worker.setup()
     for unit in plan.units:
-        worker.process(unit)
+        done_by(worker, unit)
     worker.close()
     return time.monotonic() - begun
 

@@ -19,6 +19,8 @@ from flows import preprocess as preprocessing
 from flows import train as training
 from flows.units import Stopped
 from shards.errors import ObjectDamaged, RequestError
+from shards.store import open_store
+from tests.support.datasets import make_dataset
 from tests.support.lavfi import sine
 
 ROOT = Path(__file__).parents[3]
@@ -115,6 +117,11 @@ def test_a_command_that_is_not_understood_ends_with_2(arguments: list[str]) -> N
 # -- preprocess --------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def _there_is_something_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "unchanged", answers(None))
+
+
 def test_preprocess_answers_with_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocessing, "preprocess", answers(SUMMARY))
     result = run("preprocess", "films", "--store", "s", "--json")
@@ -154,6 +161,13 @@ def test_a_dry_run_does_not_begin_the_flow(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(preprocessing, "dry_run", answers({"planned": 3, "config": {"limit": None}}))
     assert the_object(run("preprocess", "a", "--store", "s", "--dry-run", "--json"))["planned"] == 3
     assert run("preprocess", "a", "--store", "s", "--dry-run").stdout == "planned: 3\n"
+
+
+def test_a_run_with_nothing_to_do_does_not_begin_the_flow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preprocessing, "preprocess", raises(AssertionError("the flow was begun")))
+    monkeypatch.setattr(preprocessing, "unchanged", answers(SUMMARY | {"rejected": 1}))
+    result = run("preprocess", "films", "--store", "s", "--json", "--strict")
+    assert (result.exit_code, the_object(result)["rejected"]) == (4, 1)
 
 
 # -- dub ---------------------------------------------------------------------------------------------------------------
@@ -296,7 +310,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
 
 
 def test_a_stopped_look_is_not_offered_to_be_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("flows.inspect.inspect", raises(KeyboardInterrupt()))
+    monkeypatch.setattr("flows.inspect.target.inspect", raises(KeyboardInterrupt()))
     result = run("inspect", tmp_path)
     assert result.exit_code == 130
     assert "Run it again" not in result.stderr
@@ -316,3 +330,22 @@ def test_inspect_answers_with_facts(tmp_path: Path) -> None:
     found = the_object(run("inspect", sine(tmp_path / "tone.wav", seconds=0.1), "--json"))
     assert found["kind"] == "sound"
     assert "kind: sound" in run("inspect", tmp_path / "tone.wav").stdout
+
+
+def test_inspect_writes_the_page_of_a_dataset_and_draws_a_clip(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store")
+    info = make_dataset(store, tmp_path)
+    found = the_object(run("inspect", store.uri, "--page", tmp_path / "page.html", "--json"))
+    assert info.hash in (tmp_path / "page.html").read_text()
+    told = run(
+        "inspect", found["clips"][0], "--picture", tmp_path / "clip.png", "--video", tmp_path / "clip.mp4"
+    ).stdout
+    assert f"picture: {tmp_path / 'clip.png'}" in told
+    assert (tmp_path / "clip.png").stat().st_size
+    assert (tmp_path / "clip.mp4").stat().st_size
+
+
+def test_inspect_says_what_to_type_instead(tmp_path: Path) -> None:
+    result = run("inspect", tmp_path / "nothing")
+    assert result.exit_code == 2
+    assert "STORE#KEY" in result.stderr

@@ -35,6 +35,16 @@ def test_a_log_gets_a_line_every_two_seconds_and_one_at_the_end() -> None:
     ]
 
 
+def test_what_comes_of_the_items_is_counted_with_its_own_rate() -> None:
+    out, clock = io.StringIO(), Clock()
+    with Progress("sources", makes="clips", stream=out, clock=clock) as progress:
+        progress.total(4)
+        clock.now += 2
+        progress.made(9)
+        progress.advance("kept")
+    assert out.getvalue().splitlines()[0] == "sources 1/4 (25%), 0.5/s, 6 s left: kept 1; 9 clips, 4.5/s"
+
+
 def test_without_a_total_there_is_no_promise_of_an_end() -> None:
     out, clock = io.StringIO(), Clock()
     with Progress("dub", stream=out, clock=clock) as progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -10,23 +11,25 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import preprocess
 from flows.cluster.config import EngineConfig
-from flows.preprocess import PreprocessJob, dry_run, extract_clips, plan_sources, publish, summary
+from flows.planning import PreprocessJob, dry_run
+from flows.preprocess import extract_clips, plan_sources, publish, summary, unchanged
+from flows.sources import identify as identifying
 from flows.workers.pack import PackWorker
 from preprocessing.config import PreprocessConfig, QualityConfig
 from preprocessing.errors import Unusable
 from shards.catalog import current_dataset, current_generation, make_current, published
 from shards.commit import Claim, Ledger, Plan, Receipt
-from shards.errors import AccountError, RequestError, WrongStore
+from shards.errors import AccountError
 from shards.pack import PackConfig
 from shards.schema import Rejection
 from shards.shard import pack_shard
 from shards.store import Store, open_store
 from shards.writer import FragmentWriter
 from tests.support.clips import make_clip
-from tests.support.lavfi import video
 
 # Random clips are sharp; `min_seen` and the rest are not measured in them.
 JOB = PreprocessJob(
@@ -42,7 +45,7 @@ class Paper:
 
     done: list[str] = field(default_factory=list)
 
-    def worker(self, store_uri: str, config: object) -> Paper:
+    def worker(self, store_uri: str, config: object, staging: object) -> Paper:
         """Stands in for the worker's class."""
         self.ledger = Ledger(open_store(store_uri, create=False))
         return self
@@ -85,6 +88,11 @@ def paper(monkeypatch: pytest.MonkeyPatch) -> Paper:
 
 
 @pytest.fixture(autouse=True)
+def _files_settle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identifying, "SETTLE_S", 0.0)
+
+
+@pytest.fixture(autouse=True)
 def _every_clip_is_good_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preprocess, "judge", lambda scores, config: None)
 
@@ -103,29 +111,29 @@ def footage(tmp_path: Path) -> Callable[..., list[str]]:
     return make
 
 
-def test_a_unit_is_named_by_content_and_measurements_not_by_place_or_threshold(tmp_path: Path) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"film")
-    (plan,) = plan_sources.fn([str(tmp_path)], JOB).units
-    (tmp_path / "a.mp4").rename(tmp_path / "renamed.mp4")
-    strict = JOB.model_copy(update={"clips": PreprocessConfig(quality=QualityConfig(min_seen=1.0))})
-    larger = JOB.model_copy(update={"clips": PreprocessConfig.model_validate({"crop": {"size_px": 256}})})
-    assert plan_sources.fn([str(tmp_path)], strict).units[0].unit_id == plan.unit_id
-    assert plan_sources.fn([str(tmp_path)], larger).units[0].unit_id != plan.unit_id
+def test_sources_that_cannot_be_read_are_rejected_without_a_worker(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = Path(*footage("a"))
+    (folder / "dead.mp4").symlink_to(folder / "gone")
+    os.mkfifo(folder / "pipe.mp4")
+    store = str(tmp_path / "store")
+    told = run(plan_sources.fn([str(folder)], JOB, store), store)
+    assert (told["planned"], told["kept"], told["rejected"]) == (3, 1, 2)
+    assert told["rejections"] == {"dead_link": 1, "not_a_file": 1, "too_short": 1}
+    assert paper.done == ["a"]
 
 
-def test_a_payload_leads_to_the_file_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a.mp4").write_bytes(b"film")
-    monkeypatch.chdir(tmp_path)
-    (unit,) = plan_sources.fn(["a.mp4"], JOB).units
-    assert unit.payload["path"] == str(tmp_path / "a.mp4")
-
-
-def test_copies_are_one_unit_and_a_limit_takes_the_first(tmp_path: Path) -> None:
-    for name in ("a", "b", "copy of a"):
-        (tmp_path / name).write_bytes(name[-1].encode())
-    assert [u.payload["name"] for u in plan_sources.fn([str(tmp_path)], JOB).units] in (["a", "b"], ["b", "a"])
-    limited = JOB.model_copy(update={"limit": 1})
-    assert [u.payload["name"] for u in plan_sources.fn([str(tmp_path)], limited).units] == ["a"]
+def test_the_same_name_in_two_folders_is_two_sources_and_each_is_told_by_its_place(
+    paper: Paper, tmp_path: Path
+) -> None:
+    for day in ("day1", "day2"):
+        (tmp_path / "footage" / day).mkdir(parents=True)
+        (tmp_path / "footage" / day / "poison").write_text(day)
+    store = str(tmp_path / "store")
+    told = run(plan_sources.fn([str(tmp_path / "footage")], JOB, store), store)
+    assert (told["planned"], told["quarantined"]) == (2, 2)
+    assert set(told["given_up"]) == {str(tmp_path / "footage" / day / "poison") for day in ("day1", "day2")}
 
 
 SHARD_EACH = JOB.model_copy(update={"pack": PackConfig(target_bytes=1, val_share=0.0, test_share=0.0)})
@@ -162,7 +170,8 @@ def test_the_account_closes_and_the_dataset_is_published(
     assert told["account"] == "4 planned = 2 kept + 1 rejected + 1 quarantined"
     assert (told["clips"], told["is_newest"]) == (2, True)
     assert told["rejections"] == {"no_face": 1, "too_short": 2}
-    assert told["given_up"] == {"poison": f"ValueError: poison; to see it: {reproduce(plan, store, 'poison')}"}
+    place = str(tmp_path / "footage" / "poison")
+    assert told["given_up"] == {place: f"ValueError: poison; to see it: {reproduce(plan, store, 'poison')}"}
     assert isinstance(told["dataset"], str)
     assert sorted(paper.done) == ["a", "b", "poison", "poison", "unusable"]
 
@@ -214,6 +223,8 @@ def test_decisions_are_read_once_for_the_account_the_dataset_and_the_summary(
         return read(self, path)
 
     monkeypatch.setattr(Store, "read", counted)
+    # The dataset's page looks at some again, at no more than it can show.
+    monkeypatch.setattr(preprocess, "write_card", lambda store, name: "")
     summary(publish.fn(plan, store, JOB, "none"), store)
     assert [seen[f"commits/{unit.unit_id}.json"] for unit in plan.units] == [1] * 4
 
@@ -284,35 +295,47 @@ def test_a_folder_without_files_is_an_empty_plan(tmp_path: Path) -> None:
     assert (told["planned"], told["dataset"]) == (0, None)
 
 
+# -- again -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_nothing_to_extract_needs_no_engine(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, store = footage("a", "poison"), str(tmp_path / "store")
+    assert unchanged(sources, store, JOB) is None
+    first = run(plan_sources.fn(sources, JOB, store), store)
+    monkeypatch.setattr(preprocess, "open_engine", lambda address: pytest.fail("an engine was opened"))
+    told = unchanged(sources, store, JOB)
+    assert told is not None
+    assert told.pop("seconds") >= 0
+    assert told == first
+    assert unchanged(footage("b"), store, JOB) is None
+
+
+def test_a_threshold_that_moved_publishes_again_without_an_engine(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources, store = footage("a", "b"), str(tmp_path / "store")
+    first = run(plan_sources.fn(sources, JOB, store), store)
+    monkeypatch.setattr(preprocess, "judge", lambda scores, config: Rejection(code="blurred", detail="unsharp"))
+    told = unchanged(sources, store, JOB)
+    assert told is not None
+    assert (first["clips"], told["clips"], told["rejections"]) == (2, 0, {"blurred": 2, "too_short": 2})
+
+
+def test_where_a_server_keeps_the_runs_each_is_one_of_its_runs(
+    paper: Paper, footage: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    sources, store = footage("a"), str(tmp_path / "store")
+    run(plan_sources.fn(sources, JOB, store), store)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+        assert unchanged(sources, store, JOB) is None
+
+
 # -- dry run -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_dry_run_tells_what_is_new_and_what_cannot_be_read_and_writes_nothing(tmp_path: Path) -> None:
-    folder = tmp_path / "footage"
-    folder.mkdir()
-    video(folder / "film.mp4", seconds=0.4)
-    (folder / "empty.mp4").touch()
-    (tmp_path / "store").mkdir()
-    plan = dry_run([str(folder)], str(tmp_path / "store"), JOB)
-    assert (plan["planned"], plan["done"], plan["footage_seconds"]) == (2, 0, 0.4)
-    assert plan["unreadable"] == [{"source": "empty.mp4", "code": "empty_file"}]
-    assert plan["config"]["clips"]["crop"]["size_px"] == 128
-    assert list((tmp_path / "store").iterdir()) == []
 
 
 def test_a_dry_run_knows_what_is_done(paper: Paper, footage: Callable[..., list[str]], tmp_path: Path) -> None:
     sources, store = footage("a", "b"), str(tmp_path / "store")
     run(plan_sources.fn(sources, JOB), store)
     assert dry_run(sources + footage("c"), store, JOB)["done"] == 2
-
-
-def test_a_place_that_cannot_be_a_store_is_refused_by_a_dry_run_as_well(
-    footage: Callable[..., list[str]], tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(RequestError):
-        dry_run(footage("a"), str(tmp_path / "file"), JOB)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "things").touch()
-    with pytest.raises(WrongStore):
-        dry_run(footage("a"), str(tmp_path / "other"), JOB)

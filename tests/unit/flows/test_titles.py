@@ -12,6 +12,7 @@ import pytest
 
 from flows.records import Records
 from flows.titles import MAX_REFERENCE_CLIPS, MAX_UNIT_FRAMES, Title, Voice, analysis_config, analysis_unit, spread
+from preprocessing.landmarks.mediapipe_mesh import MediapipeMesh
 from shards.commit import Unit
 from tests.support.clips import make_clip
 from tests.support.titles import VOICE, changed, commit_analysis, commit_renders, make_records, make_title
@@ -70,6 +71,14 @@ def test_a_voice_that_sees_faces_otherwise_needs_its_own_analysis(title: Title, 
 def test_a_voice_with_other_weights_reuses_the_analysis(title: Title) -> None:
     config = analysis_config(voice(digest="e" * 64, checkpoint="/other"))
     assert analysis_unit(title, config) == analysis_unit(title, analysis_config(VOICE))
+
+
+def test_another_version_of_the_landmark_backend_needs_another_analysis(
+    title: Title, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = analysis_unit(title, analysis_config(VOICE)).unit_id
+    monkeypatch.setattr(MediapipeMesh, "version", "another")
+    assert analysis_unit(title, analysis_config(VOICE)).unit_id != before
 
 
 def test_landmarks_are_found_by_the_backend_that_the_checkpoint_was_trained_on() -> None:

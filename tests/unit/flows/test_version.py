@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flows.version import STAGES, release, stage_version
+from flows.version import STAGES, pinned, release, stage_version
+from preprocessing.config import FaceConfig, PreprocessConfig
 from shards.schema import SCHEMA_VERSION
 
 
@@ -18,6 +19,14 @@ def test_a_stage_that_was_changed_has_another_version(monkeypatch: pytest.Monkey
     before = stage_version("render")
     monkeypatch.setitem(STAGES, "render", STAGES["render"] + 1)
     assert stage_version("render") != before
+
+
+def test_the_landmark_backend_is_named_with_its_version_and_auto_is_resolved() -> None:
+    config, name = pinned(PreprocessConfig())
+    assert (config, name.partition("@")[0]) == (PreprocessConfig(), "mediapipe")
+    assert name.partition("@")[2]
+    chosen, _ = pinned(PreprocessConfig(faces=FaceConfig(backend="auto")))
+    assert chosen.faces.backend in ("mediapipe", "face-alignment")
 
 
 def test_a_release_has_a_number() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +10,15 @@ import pytest
 
 from flows.workers.extract import ExtractWorker
 from flows.workers.fragments import SourceChanged, clip_address, read_clip
+from flows.workers.staging import StagingConfig
 from preprocessing.config import ClipConfig, CropConfig, PreprocessConfig
 from shards.commit import Ledger, Receipt, Unit
 from shards.fingerprint import file_sha256
+from shards.remote import Bucket
 from shards.store import open_store
 from tests.support.datasets import done_by
 from tests.support.lavfi import sine
+from tests.support.s3 import environment, new_bucket
 from tests.support.synthetic import talking_title
 
 CONFIG = PreprocessConfig(crop=CropConfig(size_px=64), clip=ClipConfig(min_frames=10))
@@ -61,6 +65,48 @@ def test_a_talking_face_becomes_a_committed_clip(talking: tuple[Unit, Receipt], 
     assert clip.provenance.source_sha256 == unit.payload["sha256"]
     assert clip.provenance.source_name == "title.mp4"
     assert clip.provenance.code_version == "test"
+
+
+def test_what_somebody_says_of_a_source_is_in_its_clips(worker: ExtractWorker, folder: Path, ledger: Ledger) -> None:
+    plain = unit_for(talking_title(folder, seconds=1.0, size=(256, 256)).video, unit_id="said")
+    unit = dataclasses.replace(plain, payload={**plain.payload, "language": "pt-BR", "identity": "Ann"})
+    receipt = done_by(worker, unit)
+    (entry,) = receipt.samples
+    clip = read_clip(ledger.store, clip_address(receipt, entry))
+    assert (entry.language, entry.identity) == (clip.language, clip.identity) == ("pt-BR", "Ann")
+
+
+def test_an_object_of_a_bucket_is_worked_on_from_where_it_is_staged(
+    worker: ExtractWorker, folder: Path, ledger: Ledger, talking: tuple[Unit, Receipt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    root, (local, receipt) = f"s3://{new_bucket()}", talking
+    Bucket(root).put_file("films/a.mp4", Path(local.payload["path"]))
+    monkeypatch.setattr(worker, "_staging", StagingConfig(folder=folder / "staged"))
+    size = Path(local.payload["path"]).stat().st_size
+    payload = {**local.payload, "path": f"{root}/films/a.mp4", "size_bytes": size}
+    remote = done_by(worker, Unit(unit_id="remote", stage="extract", payload=payload))
+    assert remote.objects == receipt.objects
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/film.ts\n#EXT-X-ENDLIST\n", "not_media"),
+        (b"ffconcat version 1.0\nfile http://127.0.0.1:1/film.mp4\n", "not_media"),
+        (bytes(range(256)) * 64, "unreadable"),
+    ],
+    ids=["playlist of a URL", "script of a URL", "random bytes"],
+)
+def test_hostile_bytes_are_one_rejected_unit_whatever_their_name_says(
+    worker: ExtractWorker, folder: Path, content: bytes, code: str
+) -> None:
+    path = folder / "film.mp4"
+    path.write_bytes(content)
+    receipt = done_by(worker, unit_for(path))
+    assert [r.code for r in receipt.rejections] == [code]
+    assert path.read_bytes() == content
 
 
 def test_doing_the_unit_again_makes_the_same_bytes_and_adopts_the_first_commit(

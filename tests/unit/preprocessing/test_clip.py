@@ -265,6 +265,32 @@ def test_nothing_is_read_where_no_face_is() -> None:
     assert source.reads == [(0, None)]
 
 
+def test_people_at_once_are_counted() -> None:
+    def both(t: int) -> U8:
+        near = DrawnFace(x=80, y=90, eye_px=24, skin=ANNA)
+        return draw([near, DrawnFace(x=230, y=90, eye_px=30, skin=BEN)])
+
+    settings = config(faces={"max_faces": 2})
+    parts = clips_of([both(t) for t in range(10)] + shot(10, anna, 170), speech(1), settings)
+    assert sorted(p.scores["faces"] for p in parts if isinstance(p, ClipSample)) == [1, 2, 2]
+
+
+def test_an_expert_s_scores_join_the_built_in_ones() -> None:
+    source, settings = MemorySource(shot(10, anna)), config()
+    found, asked = analyse(source, DotBackend(), settings), list[ClipSample]()
+
+    def expert(clip: ClipSample) -> dict[str, float]:
+        asked.append(clip)
+        return {"sync_expert": 0.7}
+
+    names = {"source_sha256": SHA, "source_name": "memory.mkv", "code_version": "1"}
+    tools = ClipTools(settings, scorer=expert)
+    (clip,) = cut_clips(found, source, speech(1), tools, settings, **names)
+    assert isinstance(clip, ClipSample)
+    assert clip.scores["sync_expert"] == 0.7
+    assert {"yaw", "faces"} <= set(clip.scores) & set(asked[0].scores)
+
+
 # -- crop_span and tools -----------------------------------------------------------------------------------------------
 
 

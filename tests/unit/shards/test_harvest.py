@@ -82,6 +82,15 @@ class TestTheOutcome:
         assert found.rejections == {"dull": 5, "no_face": 1}
         assert found.account == harvest(ledger, PLAN).account
 
+    def test_what_only_the_whole_set_can_tell_is_left_out_and_counted(self, ledger: Ledger) -> None:
+        whole = harvest(ledger, PLAN)
+        first, *rest = whole.samples.column("key").to_pylist()
+        less = whole.without({first: Rejection(code="duplicate", detail="of another")})
+        assert less.samples.column("key").to_pylist() == rest
+        assert less.rejections == {"duplicate": 1, **whole.rejections}
+        assert less.account == whole.account
+        assert whole.without({}) is whole
+
     def test_only_the_present_epoch_counts(self, ledger: Ledger, tmp_path: Path) -> None:
         ledger.void("unit-1", "retry", "once more")
         assert harvest(ledger, PLAN).pending == ("unit-1",)
