@@ -37,9 +37,9 @@ def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("limt: 3", "`limt`: no such setting; did you mean `limit`? Valid: clips, pack, engine, limit"),
+        ("limt: 3", "`limt`: no such setting; did you mean `limit`? Valid: clips, pack, engine, staging, limit"),
         ("clips: {crop: {sizepx: 64}}", "`clips.crop.sizepx`: no such setting; did you mean `size_px`? Valid: size_px"),
-        ("zzz: 1", "`zzz`: no such setting. Valid: clips, pack, engine, limit"),
+        ("zzz: 1", "`zzz`: no such setting. Valid: clips, pack, engine, staging, limit"),
         ("clips: {crop: {size_px: 63}}", "`clips.crop.size_px`: Input should be a multiple of 8 (got 63)"),
         ("limit: many", "`limit`: Input should be a valid integer"),
         ("clips: 3", "`clips`: Input should be a valid dictionary"),
