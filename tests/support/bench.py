@@ -6,6 +6,7 @@ measured here is left out, not guessed.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -16,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support import bench_engine, bench_pack, bench_reader, bench_sources
+from tests.support import bench_engine, bench_faces, bench_pack, bench_quality, bench_reader, bench_sources
 
 ROOT = Path(__file__).parents[2]
+HOPPER = ROOT / "examples" / "hopper.mp4"
 COMMAND = Path(sys.executable).with_name("dubwright")
 
 
@@ -31,6 +33,9 @@ def main(wanted: list[str]) -> None:
         *bench_reader.BENCHES,
         *bench_engine.BENCHES,
         *bench_sources.BENCHES,
+        ("one pass over examples/hopper.mp4", functools.partial(bench_faces.one_pass, HOPPER)),
+        ("FAN over 64 crops against its own loop", bench_faces.batched_fan),
+        ("scoring the clips of examples/hopper.mp4", functools.partial(bench_quality.scoring_cost, HOPPER)),
         ("preprocess examples/hopper.mp4", preprocessing),
         ("dub the sample, two languages", dubbing),
         ("tiny, one joint training step, one core, s", joint_step_seconds),
@@ -46,7 +51,7 @@ def help_seconds() -> str:
 def preprocessing() -> str:
     """Engine overhead: the whole command against the work itself, done in this process by a plain loop."""
     with tempfile.TemporaryDirectory() as folder:
-        source, store = ROOT / "examples" / "hopper.mp4", Path(folder, "store")
+        source, store = HOPPER, Path(folder, "store")
         whole = _seconds(COMMAND, "preprocess", source, "--store", store, "--json")
         work = _work_seconds(source, Path(folder, "plain"))
     return f"{whole:.1f} s, of which clips {work:.1f} s, so Prefect, Ray and the records {whole - work:.1f} s"

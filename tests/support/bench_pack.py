@@ -26,6 +26,7 @@ from shards.deal import Deal, PackConfig, deal
 from shards.fingerprint import fingerprint
 from shards.harvest import SAMPLES, harvest
 from shards.pack import open_shards
+from shards.leases import hold_lease
 from shards.publish import publish
 from shards.records import Decision, SampleEntry, to_record
 from shards.schema import Rejection
@@ -167,8 +168,8 @@ def _published(place: Path) -> dict[str, Any]:
     with timed("pack plan"):
         open_shards(ledger, packing.plan)
     _pretend_to_pack(store, place, packing)
-    with timed("publish"):
-        info = publish(ledger, harvested, packing, MILLION, thresholds={}).info
+    with timed("publish"), hold_lease(ledger.store, "bench") as lease:
+        info = publish(ledger, harvested, packing, MILLION, lease=lease, thresholds={}).info
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20)
     return {"seconds": seconds, "cpu_seconds": sum(cpu), "peak_gib": peak, "samples": info.num_samples}
 
