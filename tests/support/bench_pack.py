@@ -25,8 +25,8 @@ from shards.commit import Ledger, ObjectRef, Plan, Receipt, Unit, commit_path
 from shards.deal import Deal, PackConfig, deal
 from shards.fingerprint import fingerprint
 from shards.harvest import SAMPLES, harvest
-from shards.pack import open_shards
 from shards.leases import hold_lease
+from shards.pack import open_shards
 from shards.publish import publish
 from shards.records import Decision, SampleEntry, to_record
 from shards.schema import Rejection
