@@ -66,8 +66,8 @@ bench: setup  ## measured numbers: ratios within one run (some only: make bench 
 
 SCHEDULES := 200
 SEED := 0
-chaos: setup  ## kills, races and damage: 200 schedules, each to end as if nothing had happened
-	@$(BIN)/python -m tests.support.chaos --schedules $(SCHEDULES) --seed $(SEED)
+chaos: setup  ## a run, a sweep and a repair killed at each step, then 200 random schedules: all end as if left alone
+	@$(BIN)/python -m tests.support.chaos --every-step run sweep repair --schedules $(SCHEDULES) --seed $(SEED)
 
 sample: setup  ## make the committed sample again (needs espeak-ng)
 	@$(BIN)/dubwright sample examples

@@ -141,14 +141,6 @@ class Dataset:
         self._refuse_hanging()
         return self._batches(order.steps(state, share or Share()), decoders)
 
-    def stream(
-        self, split: str, state: ReaderState, *, rank: int = 0, world_size: int = 1, global_batch: int
-    ) -> Iterator[tuple[ReaderState, ClipSample]]:
-        """The same over the whole split, clip by clip: with each comes the state at the end of its global batch."""
-        order = self.sequence(split, seed=state.seed, global_batch=global_batch)
-        batches = self.batches(order, state, Share(rank=rank, world_size=world_size))
-        return ((batch.state, clip) for batch in batches for clip in batch.clips)
-
     def _refuse_hanging(self) -> None:
         """Remote stores run threads of their own, which a forked process does not have: a read would never end."""
         if os.getpid() != self._process and "://" in self.store.uri:

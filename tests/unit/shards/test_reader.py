@@ -208,22 +208,13 @@ class TestBatches:
             dataset.sequence("trian", seed=0, global_batch=4)
 
 
-class TestStream:
-    def test_is_the_batches_clip_by_clip(self, dataset: Dataset) -> None:
-        ranks = [
-            dataset.stream("train", dataset.first_state(0, 4), rank=rank, world_size=2, global_batch=4)
-            for rank in range(2)
-        ]
-        found = [[(state.consumed, clip.key) for state, clip in islice(rank, 4)] for rank in ranks]
-        expected = keys_in(dataset, 2)
-        assert found == [list(zip([4, 4, 8, 8], expected[rank::2], strict=True)) for rank in range(2)]
-
-    def test_refuses_another_dataset_or_batch_with_both(self, dataset: Dataset) -> None:
+class TestSavedStates:
+    def test_of_another_dataset_or_batch_are_refused_with_both(self, dataset: Dataset) -> None:
         state = dataset.first_state(0, 4)
         with pytest.raises(RequestError, match=f"began with {'e' * 64};.*got '{dataset.info.hash}'"):
-            dataset.stream("train", replace(state, dataset_hash="e" * 64), global_batch=4)
+            dataset.batches(dataset.sequence("train", seed=0, global_batch=4), replace(state, dataset_hash="e" * 64))
         with pytest.raises(RequestError, match=r"began with 4;.*got 8"):
-            dataset.stream("train", state, global_batch=8)
+            dataset.batches(dataset.sequence("train", seed=0, global_batch=8), state)
 
 
 class TestWithoutThisReader:
