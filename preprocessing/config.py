@@ -62,6 +62,8 @@ class SyncConfig(_Config):
     correct: bool = Field(True, description="move it; off: only measure it")
     min_offset_s: float = Field(0.1, ge=0, description="sound off by less is left: the measure errs by a frame or so")
     min_confidence: float = Field(0.3, ge=0, description="an offset of the source found with less is not believed")
+    expert: str | None = Field(None, description="folder of a sync expert that also scores clips, on every machine")
+    expert_digest: str | None = Field(None, description="of its files; other weights are refused. Empty: those there")
 
 
 class QualityConfig(_Config):
@@ -79,12 +81,17 @@ class QualityConfig(_Config):
     min_mouth_visible: float = Field(0.25, ge=0, le=1, description="the mouth's narrower half over its wider half")
     min_mouth_inside: float = Field(0.9, ge=0, le=1, description="share of lips and jaw inside the picture")
     min_uncovered: float = Field(0.3, ge=-1, le=1, description="likeness of the least usual mouth to the usual one")
+    min_lip_edges: float = Field(1.3, ge=0, description="edges within the lips over those in the skin around them")
     max_faces: float = Field(4, ge=1, description="people followed at once")
     max_silence: float = Field(0.9, ge=0, le=1, description="share of the clip without voice")
     min_loudness_lufs: float = Field(-50.0, description="integrated loudness of the clip")
     min_speaking: float = Field(0.4, ge=0, le=1, description="share of the voiced frames in which the mouth moves")
     max_av_offset_s: float = Field(0.1, ge=0, description="sound against lips, once the source's offset is taken out")
     min_av_confidence: float = Field(0.3, ge=0, description="an offset of a clip found with less is not judged")
+    max_sync_offset_s: float = Field(0.1, ge=0, description="the same by the sync expert, where one scored the clips")
+    min_sync_confidence: float = Field(
+        0.1, ge=0, le=2, description="an offset that the sync expert found with less is not judged"
+    )
     max_twin_bits: int = Field(24, ge=-1, le=192, description="of the hash, that tell copies apart; -1 keeps copies")
 
 
@@ -101,5 +108,5 @@ class PreprocessConfig(_Config):
     on_missing_speech: Literal["reject", "keep"] = Field("reject", description="footage without a sound track")
 
     def measured(self) -> dict[str, object]:
-        """The part a clip's bytes depend on; hashed into unit ids."""
-        return self.model_dump(exclude={"quality"})
+        """The part a clip's bytes depend on; hashed into unit ids. An expert is its weights, wherever they lie."""
+        return self.model_dump(exclude={"quality": True, "sync": {"expert"}})

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from shards.errors import ObjectDamaged
-from shards.fingerprint import fingerprint
+from shards.fingerprint import fingerprint, plain
 from shards.records import Account, ObjectRef, from_record
 from shards.schema import SCHEMA_VERSION, check_schema_version
 from shards.store import Store
@@ -69,6 +69,8 @@ class DatasetInfo:
     pack_config: Mapping[str, Any]
     thresholds: Mapping[str, Any] = field(default_factory=dict)
     """What `accept` went by."""
+    hours_by_licence: Mapping[str, float] = field(default_factory=dict)
+    """By what was said of the sources, `unknown` among them; empty where nothing was said of any."""
 
 
 _info: TypeAdapter[DatasetInfo] = TypeAdapter(DatasetInfo)
@@ -76,7 +78,11 @@ _info: TypeAdapter[DatasetInfo] = TypeAdapter(DatasetInfo)
 
 def dataset_hash(info: DatasetInfo, table: pa.Table) -> str:
     """The name of a dataset of these figures and this index."""
-    return fingerprint("dataset", replace(info, hash=""), rows_digest(table))
+    figures = plain(replace(info, hash=""))
+    # A dataset of which no licence is known keeps the name it had before licences were counted.
+    if not info.hours_by_licence:
+        del figures["hours_by_licence"]
+    return fingerprint("dataset", figures, rows_digest(table))
 
 
 def rows_digest(table: pa.Table) -> str:

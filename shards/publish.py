@@ -35,6 +35,8 @@ from shards.store import Store
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = "unknown"
+"""A language or licence of which nobody said anything."""
 NAMED = 5
 """Of many wrong things, so many are named."""
 
@@ -176,15 +178,26 @@ def _describe(
         size_bytes=sum(shard.size_bytes for shard in shards),
         samples_by_split=_counts(table.column("split")),
         identities_by_split=_counts(table.group_by(["split", "identity"]).aggregate([]).column("split")),
-        samples_by_language=_counts(table.column("language").fill_null("unknown")),
+        samples_by_language=_counts(table.column("language").fill_null(UNKNOWN)),
         rejections=harvested.rejections,
         account=harvested.account,
         shards=shards,
         config=harvested.plan.config,
         pack_config=plain(config),
         thresholds=plain(thresholds),
+        hours_by_licence=_hours_by_licence(harvested),
     )
     return replace(info, hash=dataset_hash(info, table))
+
+
+def _hours_by_licence(harvested: Harvest) -> dict[str, float]:
+    """The plan says it, not the samples: a licence that is learnt later makes no clip again."""
+    said = [unit.payload.get("licence") for unit in harvested.plan.units]
+    if not any(said):
+        return {}
+    licences = np.array([licence or UNKNOWN for licence in said])[harvested.samples.column("unit").to_numpy()]
+    seconds = harvested.samples.column("duration_s").to_numpy()
+    return {str(name): math.fsum(seconds[licences == name]) / 3600 for name in np.unique(licences)}
 
 
 def _counts(values: pa.ChunkedArray) -> dict[str, int]:

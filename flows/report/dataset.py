@@ -69,6 +69,7 @@ def _card(dataset: Dataset, looked: Looked) -> dict[str, Any]:
             {"name": name, "clips": clips, "length": length(hours)}
             for name, (clips, hours) in sorted(_by(table, "language").items(), key=lambda item: -item[1][1])
         ],
+        "licences": _licences(info),
         "rejections": _rejections(info, looked),
         "histograms": _histograms(info, table, looked),
         "looked_at": str(looked),
@@ -114,6 +115,11 @@ def _splits(info: DatasetInfo, table: pa.Table) -> list[dict[str, Any]]:
         share = hours / max(info.hours, 1e-12)
         rows.append({"name": name, "clips": clips, "length": length(hours), "share": share, "identities": identities})
     return rows
+
+
+def _licences(info: DatasetInfo) -> list[dict[str, Any]]:
+    found = sorted(info.hours_by_licence.items(), key=lambda item: -item[1])
+    return [{"name": name, "length": length(hours), "share": hours / max(info.hours, 1e-12)} for name, hours in found]
 
 
 def _rejections(info: DatasetInfo, looked: Looked) -> list[dict[str, Any]]:

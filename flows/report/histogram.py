@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 BINS = 32
 WIDTH, HEIGHT = 320, 150
 _LEFT, _RIGHT, _TOP, _BASE, _DEPTH = 8.0, 312.0, 36.0, 100.0, 30.0
+_GAP, _LETTER = 4, 5.6
+"""Between a threshold's line and its text; a letter of the text, on average."""
 _TAIL_PERCENT = 0.5
 """At either end: a few far values must not press all others into one bar."""
 
@@ -78,8 +80,9 @@ def _bars(kind: str, values: NDArray[np.float64], edges: NDArray[np.float64]) ->
 def _limit(knob: str, value: float, edges: NDArray[np.float64]) -> dict[str, Any]:
     share = (value - edges[0]) / (edges[-1] - edges[0])
     x = round(_LEFT + (_RIGHT - _LEFT) * float(share), 1)
-    is_right = share > 0.5
-    text_x = x - 4 if is_right else x + 4
     # The other side of a knob that holds for both has no room for the same text again.
     text = "" if knob.startswith("-") else f"{knob} {number(value)}"
-    return {"x": x, "text_x": text_x, "anchor": "end" if is_right else "start", "text": text}
+    # To the right of its line, where it crosses no other, unless it would leave the plot.
+    is_before = x + _GAP + _LETTER * len(text) > _RIGHT
+    text_x, anchor = (x - _GAP, "end") if is_before else (x + _GAP, "start")
+    return {"x": x, "text_x": text_x, "anchor": anchor, "text": text}

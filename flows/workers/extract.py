@@ -14,7 +14,7 @@ from flows.workers.fragments import Extracted, extract, need_planned, original_s
 from flows.workers.staging import StagingConfig, staged
 from preprocessing.errors import Unusable
 from preprocessing.media.decode import FfmpegSource
-from preprocessing.media.probe import probe
+from preprocessing.media.probe import probe_with_times
 from shards.commit import Claim, Receipt, Unit
 from shards.schema import Rejection
 
@@ -49,8 +49,8 @@ class ExtractWorker(ClipWorker):
 
     def _extract(self, unit: Unit, path: Path, out: Path) -> Extracted:
         payload, media = unit.payload, self._config.media
-        info = probe(path)
-        source = FfmpegSource.normalised(path, info, fps=media.fps, max_side_px=media.max_side_px)
+        info, times = probe_with_times(path)
+        source = FfmpegSource.normalised(path, info, times=times, fps=media.fps, max_side_px=media.max_side_px)
         try:
             speech = original_speech(path, info, source, media.audio_rate_hz)
             if speech is None and self._config.on_missing_speech == "reject":
@@ -80,10 +80,16 @@ class ExtractWorker(ClipWorker):
                 objects=(self._ledger.put_object(claim, fragment.path, ".tar"),) if fragment else (),
                 samples=fragment.entries if fragment else (),
                 rejections=extracted.rejections,
-                details={"frames": len(analysis.times), "shots": len(analysis.shots), "tracks": len(analysis.tracks)},
+                details={"frames": len(analysis.times), "shots": len(analysis.shots), "tracks": len(analysis.tracks)}
+                | _said(claim.unit),
             ),
         )
 
 
 def _rejected(unit: Unit, rejection: Rejection) -> Receipt:
-    return Receipt(unit_id=unit.unit_id, stage=unit.stage, objects=(), samples=(), rejections=(rejection,), details={})
+    return Receipt(unit_id=unit.unit_id, stage=unit.stage, rejections=(rejection,), details=_said(unit))
+
+
+def _said(unit: Unit) -> dict[str, Any]:
+    """What was said of the source when it was read, and changes nothing in its clips."""
+    return {name: unit.payload[name] for name in ("licence", "meta") if name in unit.payload}

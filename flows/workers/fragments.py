@@ -27,6 +27,9 @@ from shards.store import Store
 from shards.tar import run_members
 from shards.writer import Fragment, FragmentWriter
 
+SOUND_AFTER_S = 2
+"""Sound that is read after the last frame: as far as it may be out of step, and what features look ahead."""
+
 
 class SourceChanged(DubwrightError):
     """A file is gone or another than was planned. Nothing is committed: the unit's content was never looked at."""
@@ -54,7 +57,8 @@ def original_speech(path: Path, info: MediaInfo, source: FrameSource, rate_hz: i
     """The source's own sound on its picture's clock (zero at the first frame), or None when it has none."""
     if not info.audio:
         return None
-    return read_speech(path, rate_hz=rate_hz, zero_s=source.times.at(0).seconds)
+    first, last = source.times.at(0).seconds, source.times.at(-1).seconds
+    return read_speech(path, rate_hz=rate_hz, zero_s=first, end_s=last + SOUND_AFTER_S)
 
 
 def extract(

@@ -136,12 +136,13 @@ class FfmpegSource(PipedSource):
         *,
         fps: int,
         max_side_px: int,
+        times: FrameTimes | None = None,
         deadline_s: float = _NO_DEADLINE_S,
         stall_s: float = 60.0,
     ) -> FrameSource:
         """The training view: an even frame rate, and no side longer than `max_side_px`."""
         size = fitted_size(picture(info), max_side_px)
-        inner = cls(path, info, size=size, deadline_s=deadline_s, stall_s=stall_s)
+        inner = cls(path, info, times=times, size=size, deadline_s=deadline_s, stall_s=stall_s)
         return EvenSource(inner, Fraction(fps))
 
     def _command(self, start: int, stop: int) -> Sequence[str]:
@@ -240,6 +241,8 @@ def ended_early(pipe: MediaPipe, index: int, promised: int) -> Exception:
         if error.status is None or error.status < 0:
             return error
         said = error.stderr
+    if index == 0:
+        return Unusable.because("unreadable", f"no picture of it can be decoded. {said.strip()[-300:]}")
     return Unusable.because("truncated", f"pictures end after {index} of {promised} frames. {said.strip()[-300:]}")
 
 

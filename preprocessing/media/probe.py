@@ -24,6 +24,14 @@ from shards.schema import I64, FrameTimes
 _INTERLACED = ("tt", "bb", "tb", "bt")
 # What ffmpeg says, at error level and with exit status 0, when a file stops before its own table of contents does.
 _CUT_SHORT = ("partial file", "ended prematurely", "truncat")
+# A decoder's complaint about one damaged picture, which has the same word in it.
+_OF_ONE_PICTURE = "SEI type"
+# How the containers begin that cannot be read without what stands elsewhere in the file: at which byte, and with what.
+_BEGINNINGS = {
+    4: (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"styp"),
+    0: (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"0&\xb2u"),
+    8: (b"AVI ", b"WAVE"),
+}
 # Packets that are decoded and never shown have no mark in these, so only decoding counts their frames.
 _COUNT_BY_DECODING = ("vp8",)
 
@@ -83,7 +91,7 @@ def read_header(path: Path, *, deadline_s: float) -> dict[str, Any]:
     """ffprobe's own words about a file: `format`, `streams`, `chapters`."""
     _need_file(path)
     command = [ffprobe(), "-v", "error", "-of", "json", "-show_format", "-show_streams", "-show_chapters"]
-    result = _probed([*command, *input_args(path)], deadline_s)
+    result = _probed(path, [*command, *input_args(path)], deadline_s)
     header: dict[str, Any] = json.loads(result.stdout)
     if not header.get("streams"):
         raise Unusable.because("not_media", "no picture and no sound was found in the file")
@@ -117,23 +125,29 @@ def _need_file(path: Path) -> None:
         raise Unusable.because("empty_file", "the file has no bytes")
 
 
-def _probed(command: list[str], deadline_s: float) -> MediaResult:
+def _probed(path: Path, command: list[str], deadline_s: float) -> MediaResult:
     """Runs ffprobe; what it says against a file is a fact about the footage, a crash is not."""
     try:
         result = run_media(command, deadline_s=deadline_s)
     except MediaToolError as error:
         if error.status is None or error.status < 0:
             raise
-        raise Unusable.because(*_complaint(error.stderr)) from error
-    if any(words in result.stderr for words in _CUT_SHORT):
-        raise Unusable.because("truncated", f"the file ends before its contents do: {_last_line(result.stderr)}")
+        raise Unusable.because(*_complaint(path, error.stderr)) from error
+    said = [line for line in result.stderr.splitlines() if _OF_ONE_PICTURE not in line]
+    if cut := next((line for line in said if any(words in line for words in _CUT_SHORT)), None):
+        raise Unusable.because("truncated", f"the file ends before its contents do: {cut[:300]}")
     return result
 
 
-def _complaint(stderr: str) -> tuple[str, str]:
-    if "moov atom not found" in stderr or any(words in stderr for words in _CUT_SHORT):
+def _complaint(path: Path, stderr: str) -> tuple[str, str]:
+    """By how the file begins: ffprobe believes a name, and misses the table of contents of a text."""
+    with path.open("rb") as stream:
+        head = stream.read(16)
+    if not any(head.startswith(begins, at) for at, begins in _BEGINNINGS.items()):
+        return "not_media", f"no video or sound container: {_last_line(stderr)}"
+    if "moov atom not found" in stderr:
         return "unreadable", f"the file's table of contents is missing; was it cut short? {_last_line(stderr)}"
-    return "not_media", f"no video or sound container: {_last_line(stderr)}"
+    return "unreadable", f"the file begins as a container and cannot be read on: {_last_line(stderr)}"
 
 
 def _last_line(stderr: str) -> str:
@@ -239,7 +253,7 @@ def _decoded_pts(path: Path, index: int, deadline_s: float) -> I64:
 
 def _rows(path: Path, index: int, entries: str, deadline_s: float) -> list[list[str]]:
     command = [ffprobe(), "-v", "error", "-of", "csv=p=0", "-select_streams", str(index), "-show_entries", entries]
-    text = _probed([*command, *input_args(path)], deadline_s).stdout.decode(errors="replace")
+    text = _probed(path, [*command, *input_args(path)], deadline_s).stdout.decode(errors="replace")
     return [line.split(",") for line in text.splitlines() if line.strip(",\n ")]
 
 

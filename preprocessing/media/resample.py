@@ -13,10 +13,14 @@ from math import gcd
 
 import numpy as np
 
+from preprocessing.errors import Unusable
 from preprocessing.media.base import DecodedFrame, FrameSource, MediaInfo, VideoStream
 from preprocessing.media.probe import picture
 from shards.errors import RequestError
 from shards.schema import I64, FrameTimes
+
+MAX_STILL_S = 600
+"""A picture that is shown for longer is a jump of the clock: repeated 25 times a second, a day of it takes hours."""
 
 
 def fitted_size(video: VideoStream, max_side_px: int) -> tuple[int, int]:
@@ -32,8 +36,9 @@ def even_times(times: FrameTimes, fps: Fraction) -> tuple[FrameTimes, I64]:
     """Ticks of 1/fps from the first frame on, and for each the source frame that is shown then.
 
     The frame shown is the latest that starts less than half a tick later: an uneven clock (23.976 in milliseconds)
-    then gives every frame once, and a long still stays until its end.
+    then gives every frame once, and a long still stays until its end. Refuses a clock that jumps (`bad_timestamps`).
     """
+    _need_no_jump(times)
     step = 1 / fps / times.base
     end = int(times.pts[-1]) + _last_length(times)
     count = max(1, round((end - int(times.pts[0])) / step))
@@ -75,6 +80,16 @@ class EvenSource:
                 # A copy for each repeat: a consumer may draw on its frame.
                 yield DecodedFrame(index=index, rgb=frame.rgb.copy())
                 index += 1
+
+
+def _need_no_jump(times: FrameTimes) -> None:
+    longest = int(np.argmax(np.diff(times.pts))) if len(times) > 1 else 0
+    seconds = float((times.pts[min(longest + 1, len(times) - 1)] - times.pts[longest]) * times.base)
+    if seconds > MAX_STILL_S:
+        detail = (
+            f"the clock jumps by {seconds:.0f} s after frame {longest}, at most {MAX_STILL_S} are believed; re-mux it"
+        )
+        raise Unusable.because("bad_timestamps", detail, value=seconds, threshold=MAX_STILL_S)
 
 
 def _common(a: Fraction, b: Fraction) -> Fraction:

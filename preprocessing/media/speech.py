@@ -30,12 +30,15 @@ def read_speech(
     rate_hz: int = 16_000,
     stream: int | None = None,
     zero_s: Fraction = Fraction(0),
+    end_s: Fraction | None = None,
     deadline_s: float = 600.0,
     stall_s: float = 60.0,
 ) -> Speech:
     """The sound of `stream` (an index in the file; the default track without it), with `zero_s` of its clock as zero.
 
     For the sound of a video, `zero_s` is the start of its picture: sound that starts earlier has a negative origin.
+    What comes after `end_s`, on the same clock as `zero_s`, is not read: after a gap of a day there would be a day of
+    silence in memory.
     """
     header = read_header(path, deadline_s=deadline_s)
     index = _track(path, header, stream)
@@ -44,7 +47,7 @@ def read_speech(
     start_s = _first_sample_s(path, index, deadline_s) if has_clock else Fraction(0)
     command = ffmpeg_command(
         *input_args(path),
-        *("-map", f"0:{index}", "-af", _resampler(), "-ac", "1", "-ar", str(rate_hz)),
+        *("-map", f"0:{index}", "-af", _until(end_s, header) + _resampler(), "-ac", "1", "-ar", str(rate_hz)),
         *("-c:a", "pcm_s16le", "-f", "s16le", "pipe:1"),
     )
     try:
@@ -54,9 +57,17 @@ def read_speech(
             raise
         raise Unusable.because("unreadable", f"the sound cannot be decoded: {error.stderr.strip()[-300:]}") from error
     samples = np.frombuffer(sound, dtype="<i2").astype(np.int16)
-    if len(samples) == 0:
+    if len(samples) == 0 and end_s is None:
         raise Unusable.because("no_audio", "the sound track has no samples")
     return Speech(samples=samples, rate_hz=rate_hz, origin_s=start_s - zero_s)
+
+
+def _until(end_s: Fraction | None, header: dict[str, Any]) -> str:
+    """The filter that drops what comes later, before the gap to it is filled; filters count from the file's start."""
+    if end_s is None:
+        return ""
+    start_s = Fraction(str(header["format"].get("start_time", 0)))
+    return f"atrim=end={max(float(end_s - start_s), 0.001):.3f},"
 
 
 def clock_lead_s(header: dict[str, Any]) -> Fraction | None:

@@ -47,6 +47,7 @@ GATES = (
     _least("mouth_inside", "min_mouth_inside", "mouth_cut_off", "{value:.0%} of the mouth is in the picture"),
     _least("confidence", "min_confidence", "uncertain", "the landmarks' confidence falls to {value:.2f}"),
     _least("uncovered", "min_uncovered", "covered", "at one moment the mouth is like itself by {value:.2f} only"),
+    _least("lip_edges", "min_lip_edges", "mouth_covered", "the lips stand out from the skin by {value:.2f} only"),
     _least("sharpness", "min_sharpness", "blurred", "sharpness is {value:.2f}, {limit:.2f} is needed"),
     _most("silence", "max_silence", "silent", "{value:.0%} of the clip has no voice, at most {limit:.0%} may"),
     _least("loudness_lufs", "min_loudness_lufs", "too_quiet", "{value:.0f} LUFS, {limit:.0f} are needed"),
@@ -55,6 +56,8 @@ GATES = (
     ),
 )
 """In the order in which they are asked: the first that fails names the clip."""
+_OFFSET_LIMITS = (("max", "offset_s"), ("min", "confidence"))
+"""Fields of `QualityConfig` about an offset, with the measure's name between."""
 
 
 def judge(scores: Mapping[str, float], config: QualityConfig) -> Rejection | None:
@@ -64,13 +67,20 @@ def judge(scores: Mapping[str, float], config: QualityConfig) -> Rejection | Non
         if value is not None and gate.fails(value, limit):
             detail = gate.detail.format(value=value, limit=limit)
             return Rejection(code=gate.code, detail=detail, value=value, threshold=limit)
-    return _out_of_sync(scores, config)
+    return _out_of_sync(scores, config, "av") or _out_of_sync(scores, config, "sync")
 
 
-def _out_of_sync(scores: Mapping[str, float], config: QualityConfig) -> Rejection | None:
-    """An offset counts when it was found with confidence: a short clip says little about it."""
-    offset, limit = abs(scores.get("av_offset_s", 0.0)), config.max_av_offset_s
-    if offset <= limit or scores.get("av_confidence", 0.0) < config.min_av_confidence:
+def _out_of_sync(
+    scores: Mapping[str, float], config: QualityConfig, measure: Literal["av", "sync"]
+) -> Rejection | None:
+    """An offset counts when it was found with confidence: a short clip says little about it.
+
+    The built-in measure and the expert each have their own scores and thresholds of the same form.
+    """
+    offset = abs(scores.get(f"{measure}_offset_s", 0.0))
+    limit, sure = (float(getattr(config, f"{name}_{measure}_{what}")) for name, what in _OFFSET_LIMITS)
+    if offset <= limit or scores.get(f"{measure}_confidence", 0.0) < sure:
         return None
-    detail = f"sound and lips are {1000 * offset:.0f} ms apart, at most {1000 * limit:.0f} may"
+    by = {"av": "", "sync": " by the sync expert"}[measure]
+    detail = f"sound and lips are {1000 * offset:.0f} ms apart{by}, at most {1000 * limit:.0f} may"
     return Rejection(code="out_of_sync", detail=detail, value=offset, threshold=limit)

@@ -5,11 +5,14 @@ Lengths are in eye units (the distance of the eye centres), so that a face count
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
 from preprocessing.audio.activity import HOP_S, voiced
-from shards.schema import F64, CropTransform, Landmarks, Speech
+from shards.schema import F32, F64, U8, CropTransform, Landmarks, Speech
+from shards.topology import Topology
 
 _SYLLABLE_S = 0.4
 """A speaking mouth opens and closes within this."""
@@ -18,6 +21,13 @@ _STROKE = 0.035
 sentences are above in 88 of 100 voiced ones."""
 _WORST = 5
 """Percentile of the frames that stands for the worst: one bad frame in twenty is forgiven."""
+_EDGES_SIDE_PX = 128
+"""Crops are compared at this size, so that a ratio means the same at every crop size."""
+_SKIN = (1.25, 1.7)
+"""From where to where around the lips' middle the skin is looked at, in sizes of the lips."""
+_LEAST_EDGE = 1.0
+"""Grey levels a row: the skin of an overexposed face has no edges, not infinitely fewer than the lips."""
+_LEAST_AREA_PX = 8
 
 
 def mouth_opening(landmarks: Landmarks) -> F64:
@@ -44,6 +54,40 @@ def nearer_half(landmarks: Landmarks) -> float:
     # A corner that has passed behind the middle is not seen at all.
     ratio = np.maximum(halves.min(axis=0), 0.0) / np.maximum(halves.max(axis=0), 1e-6)
     return float(np.nanpercentile(ratio, _WORST))
+
+
+def lip_edges(frames: U8, points: F32, topology: Topology) -> float:
+    """How much more the grey changes from row to row within the lips than in the skin around; median of the frames.
+
+    Of (T, S, S, 3) crops and their (T, P, 2) points.
+    Lips have three edges across, and teeth or the dark between them; what covers them steadily has none where the
+    landmarks guess the lips. In crops the eyes are level, so the lips' edges lie across. NaN where no lips are found.
+    """
+    lips = points[:, list(topology.lips_outer)].astype(np.float64) * (_EDGES_SIDE_PX / frames.shape[1])
+    found = [_edge_ratio(frame, at) for frame, at in zip(frames, lips, strict=True) if np.isfinite(at).all()]
+    ratios = [ratio for ratio in found if ratio is not None]
+    return float(np.median(ratios)) if ratios else float("nan")
+
+
+def _edge_ratio(frame: U8, lips: F64) -> float | None:
+    """None where too little of the lips is in the crop."""
+    size = (_EDGES_SIDE_PX, _EDGES_SIDE_PX)
+    grey = cv2.cvtColor(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    edges = np.abs(cv2.Sobel(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), 1.0), cv2.CV_32F, 0, 1))
+    inside, near, far = (_around(lips, times) for times in (1.0, *_SKIN))
+    skin = far & ~near
+    if min(inside.sum(), skin.sum()) < _LEAST_AREA_PX:
+        return None
+    return float(edges[inside].mean() / max(edges[skin].mean(), _LEAST_EDGE))
+
+
+def _around(lips: F64, size: float) -> NDArray[np.bool_]:
+    """What the lips' outline encloses, enlarged about its middle."""
+    middle = lips.mean(axis=0)
+    mask = np.zeros((_EDGES_SIDE_PX, _EDGES_SIDE_PX), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull((middle + size * (lips - middle)).astype(np.float32)).astype(np.int32), 1)
+    found: NDArray[np.bool_] = mask > 0
+    return found
 
 
 def inside_picture(landmarks: Landmarks, transform: CropTransform, width: int, height: int) -> float:

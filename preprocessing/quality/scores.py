@@ -10,13 +10,15 @@ What could not be measured is left out, never filled with a number.
 | `yaw`, `pitch` | degrees from ahead, worst |
 | `mouth_visible`, `mouth_inside` | narrower half over wider; share of points inside the picture; both worst |
 | `uncovered` | likeness of the generated region to what it mostly is, in the frame where it is least |
+| `lip_edges` | change from row to row within the lips over that in the skin around them |
 | `mouth_motion` | eye units, standard deviation of the opening |
 | `look_*` | a hash; see `duplicates.py` |
 | `silence`, `loudness_lufs` | share of the clip; LUFS |
 | `speaking` | share of the voiced frames in which this mouth moves |
 | `av_offset_s`, `av_corr`, `av_confidence` | see `sync.py` |
 
-"Worst" is the 5th percentile of the frames, or the 95th where much is bad. `clip.py` adds `faces` and `av_shift_s`.
+"Worst" is the 5th percentile of the frames, or the 95th where much is bad. `clip.py` adds `faces`, `av_shift_s` and
+what a further scorer gives: a sync expert's `sync_offset_s`, `sync_confidence` and `sync_distance` (0 to 2).
 """
 
 from __future__ import annotations
@@ -25,12 +27,13 @@ from fractions import Fraction
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from preprocessing.audio.activity import silence_share
 from preprocessing.audio.loudness import integrated_lufs
 from preprocessing.faces.pose import head_pose
 from preprocessing.quality.duplicates import look_scores
-from preprocessing.quality.mouth import inside_picture, mouth_opening, nearer_half, speaking_share
+from preprocessing.quality.mouth import inside_picture, lip_edges, mouth_opening, nearer_half, speaking_share
 from preprocessing.quality.sync import sync_curve
 from shards.schema import F64, U8, CropTransform, FrameTimes, Landmarks, Speech
 
@@ -59,6 +62,7 @@ def picture_scores(
         "mouth_visible": nearer_half(landmarks),
         "mouth_inside": inside_picture(landmarks, transform, width, height),
         "uncovered": uncovered(frames, transform),
+        "lip_edges": lip_edges(_some(frames), landmarks.points[_looked_at(len(frames))], landmarks.topology),
         "mouth_motion": float(mouth_opening(landmarks).std()),
     }
     if seen.any():
@@ -108,7 +112,7 @@ def sharpness(frames: U8, transform: CropTransform) -> float:
 def uncovered(frames: U8, transform: CropTransform) -> float:
     """Correlation of the generated region that differs most from the usual one, the median, seen coarsely.
 
-    A hand before the mouth lowers it. What covers the mouth in most of the clip is not noticed.
+    A hand before the mouth lowers it. What covers the mouth in most of the clip is the usual one; `lip_edges` tells.
     """
     size = (_COVER_SIDE_PX, _COVER_SIDE_PX)
     inside = transform.window.mask(_COVER_SIDE_PX) > 0.5
@@ -118,8 +122,12 @@ def uncovered(frames: U8, transform: CropTransform) -> float:
 
 
 def _some(frames: U8) -> U8:
-    chosen: U8 = frames[np.unique(np.linspace(0, len(frames) - 1, _LOOKED_AT).round().astype(int))]
+    chosen: U8 = frames[_looked_at(len(frames))]
     return chosen
+
+
+def _looked_at(num_frames: int) -> NDArray[np.intp]:
+    return np.unique(np.linspace(0, num_frames - 1, _LOOKED_AT).round().astype(np.intp))
 
 
 def _likeness(a: F64, b: F64) -> float:

@@ -15,9 +15,10 @@ from shards.writer import FragmentWriter
 from tests.support.clips import make_clip
 
 
-def make_plan(num_units: int, stage: str = "extract") -> Plan:
-    """Units unit-0, unit-1, ..."""
-    units = [Unit(unit_id=f"unit-{i}", stage=stage, payload={"number": i}) for i in range(num_units)]
+def make_plan(num_units: int, stage: str = "extract", licences: Sequence[str | None] = ()) -> Plan:
+    """Units unit-0, unit-1, ...; the first of them with these licences."""
+    said = [{"licence": licence} if licence else {} for licence in [*licences, *[None] * num_units][:num_units]]
+    units = [Unit(unit_id=f"unit-{i}", stage=stage, payload={"number": i, **said[i]}) for i in range(num_units)]
     return Plan.of(stage, units, {"size_px": 16})
 
 

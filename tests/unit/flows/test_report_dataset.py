@@ -35,9 +35,11 @@ def scored(number: int, sharpness: float, identity: str = "person-0", **changed:
     return dataclasses.replace(clip, scores={"sharpness": sharpness, "silence": 0.25}, **changed)
 
 
-def published(store: Store, folder: Path, quality: QualityConfig = QUALITY) -> DatasetInfo:
+def published(
+    store: Store, folder: Path, quality: QualityConfig = QUALITY, licences: tuple[str | None, ...] = ()
+) -> DatasetInfo:
     """Two people, four clips kept, two blurred, and a source without a face."""
-    ledger, plan = Ledger(store), make_plan(3)
+    ledger, plan = Ledger(store), make_plan(3, licences=licences)
     ledger.write_plan(plan)
     commit_clips(ledger, "unit-0", [scored(1, 40), scored(2, 50), scored(3, 20)], folder)
     clips = [scored(4, 60, "<b>eve</b>"), scored(5, 70, "<b>eve</b>", language=None), scored(6, 10, "<b>eve</b>")]
@@ -70,6 +72,17 @@ def test_the_card_says_what_is_in_the_dataset(store: Store, tmp_path: Path) -> N
     assert row(page, "en")[:2] == ["en", "3"]
     assert row(page, "unknown")[:2] == ["unknown", "1"]
     assert "<span>min_sharpness</span><span>30.0</span>" in page
+
+
+def test_the_card_says_how_long_the_clips_of_each_licence_are(store: Store, tmp_path: Path) -> None:
+    info = published(store, tmp_path, licences=("CC-BY-4.0", None, "other"))
+    page = card_page(store, info.hash)
+    assert row(page, "CC-BY-4.0")[2] == row(page[page.index("<h2>Licences") :], "unknown")[2] == "50.0 %"
+    assert "other" not in info.hours_by_licence
+
+
+def test_the_card_of_sources_without_a_licence_has_no_table_of_them(store: Store, tmp_path: Path) -> None:
+    assert "Licences" not in card_page(store, published(store, tmp_path).hash)
 
 
 def test_each_code_is_counted_explained_and_shown_by_an_example(store: Store, tmp_path: Path) -> None:

@@ -47,6 +47,17 @@ def test_a_knob_that_holds_for_both_sides_is_named_once() -> None:
     assert plot["limits"][0]["x"] > plot["limits"][1]["x"]
 
 
+@pytest.mark.parametrize("far", [0.12, 0.2, 0.3, 0.6, 5.0])
+def test_a_thresholds_text_stays_in_the_plot_and_leaves_the_line_beyond_zero_alone(far: float) -> None:
+    plot = histogram("av_offset_s", np.array([-far, far]), NONE, {"max_av_offset_s": 0.1, "-max_av_offset_s": -0.1})
+    above, below = plot["limits"]
+    width = 5 * len(above["text"])
+    start = above["text_x"] - (width if above["anchor"] == "end" else 0)
+    assert plot["left"] <= start
+    assert start + width <= plot["right"]
+    assert not start <= below["x"] <= start + width
+
+
 def test_a_score_that_is_always_the_same_is_drawn() -> None:
     assert [bar["count"] for bar in histogram("x", np.full(7, 1.0), NONE, {})["bars"]] == [7]
 

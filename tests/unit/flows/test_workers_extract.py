@@ -76,6 +76,16 @@ def test_what_somebody_says_of_a_source_is_in_its_clips(worker: ExtractWorker, f
     assert (entry.language, entry.identity) == (clip.language, clip.identity) == ("pt-BR", "Ann")
 
 
+def test_licence_and_meta_are_in_the_receipt_of_kept_and_rejected_alike(worker: ExtractWorker, folder: Path) -> None:
+    said = {"licence": "CC-BY-4.0", "meta": {"show": "news"}}
+    (folder / "story.txt").write_text("no film")
+    title = talking_title(folder, seconds=1.0, size=(256, 256)).video
+    for number, path in enumerate((title, folder / "story.txt")):
+        plain = unit_for(path, unit_id=f"licensed-{number}")
+        details = done_by(worker, dataclasses.replace(plain, payload={**plain.payload, **said})).details
+        assert {name: details[name] for name in said} == said
+
+
 def test_an_object_of_a_bucket_is_worked_on_from_where_it_is_staged(
     worker: ExtractWorker, folder: Path, ledger: Ledger, talking: tuple[Unit, Receipt], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +105,7 @@ def test_an_object_of_a_bucket_is_worked_on_from_where_it_is_staged(
     [
         (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/film.ts\n#EXT-X-ENDLIST\n", "not_media"),
         (b"ffconcat version 1.0\nfile http://127.0.0.1:1/film.mp4\n", "not_media"),
-        (bytes(range(256)) * 64, "unreadable"),
+        (bytes(range(256)) * 64, "not_media"),
     ],
     ids=["playlist of a URL", "script of a URL", "random bytes"],
 )

@@ -68,5 +68,17 @@ def test_what_is_no_speech_is_all_silence(sound: np.ndarray) -> None:
     assert silence_share(speech(sound)) == 1.0
 
 
+def pitched(seconds: float, *, moves_db: float, hz: float = 220.0) -> np.ndarray:
+    """Ten harmonics that swell and fade by so much in all, three times a second."""
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    swell = 10 ** (moves_db / 2 * np.sin(2 * np.pi * 3 * t) / 20)
+    return 3000 * swell * sum(np.sin(2 * np.pi * k * hz * t) / k for k in range(1, 11))
+
+
+def test_a_held_vowel_is_voice_and_a_machine_that_hums_is_none() -> None:
+    assert silence_share(speech(pitched(4.0, moves_db=4.0))) < 0.8
+    assert silence_share(speech(pitched(4.0, moves_db=0.2))) == 1.0
+
+
 def test_a_full_scale_square_wave_has_a_level_of_zero_decibels() -> None:
     assert level_dbfs(speech(np.full(RATE_HZ, -32768)))[50] == pytest.approx(0.0, abs=1e-6)

@@ -47,10 +47,18 @@ def test_zero_bytes_are_an_empty_file(tmp_path: Path) -> None:
     assert code_of(tmp_path / "empty.mp4") == "empty_file"
 
 
-@pytest.mark.parametrize("content", [b"just a text\n" * 50, b"\x00" * 5000, b"\xff\xfb\x90", b"RIFF1234AVI LIST"])
+@pytest.mark.parametrize("content", [b"just a text\n" * 50, b"\x00" * 5000, b"\xff\xfb\x90", b"RIFF1234WEBPVP8 "])
 def test_what_is_no_container_is_not_media(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bait.mp4").write_bytes(content)
-    assert code_of(tmp_path / "bait.mp4") in ("not_media", "unreadable")
+    assert code_of(tmp_path / "bait.mp4") == "not_media"
+
+
+def test_what_begins_as_a_container_and_cannot_be_read_on_is_unreadable(plain: Path, tmp_path: Path) -> None:
+    data = bytearray(plain.read_bytes())
+    at = data.index(b"stsz") + 4 + 8
+    data[at : at + 4] = b"\xff\xff\xff\xf0"
+    (tmp_path / "bent.mp4").write_bytes(data)
+    assert code_of(tmp_path / "bent.mp4") == "unreadable"
 
 
 def test_a_text_file_is_not_media_although_ffmpeg_could_draw_it(tmp_path: Path) -> None:

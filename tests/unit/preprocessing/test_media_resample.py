@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from preprocessing.errors import Unusable
 from preprocessing.media.resample import even_times
 from shards.schema import FrameTimes
 
@@ -38,6 +39,12 @@ def test_twice_the_rate_leaves_out_every_other_frame() -> None:
 def test_a_long_still_stays_until_its_end() -> None:
     shown = even_times(times([0, 1, 2, 52, 53], Fraction(1, 25)), Fraction(25))[1]
     assert shown.tolist() == [0, 1, *[2] * 50, 3, 4]
+
+
+def test_a_clock_that_jumps_by_a_day_is_refused_before_it_is_filled() -> None:
+    with pytest.raises(Unusable, match="jumps by 86400 s after frame 1") as refused:
+        even_times(FrameTimes(pts=np.array([0, 1, 86_401, 86_402], dtype=np.int64), base=Fraction(1)), Fraction(25))
+    assert refused.value.rejection.code == "bad_timestamps"
 
 
 def test_a_single_frame_is_one_tick() -> None:

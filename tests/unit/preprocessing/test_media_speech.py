@@ -64,6 +64,22 @@ def test_a_hole_in_the_sound_is_silence_and_moves_nothing(tmp_path: Path) -> Non
     assert abs(1.0 + loudest_s(late, 16_000) - 1.5) < 0.002
 
 
+def test_what_comes_after_the_end_is_not_read_and_no_gap_to_it_is_filled(tmp_path: Path) -> None:
+    wav = clicks(tmp_path / "clicks.wav", [0.5])
+    late = ("-af", "asetpts='PTS+gt(N,40000)*86400/TB'", "-c:a", "pcm_s16le")
+    path = lavfi.make(tmp_path / "gap.mkv", "-i", str(wav), *late)
+    speech = read_speech(path, end_s=Fraction(2))
+    assert speech.duration_s == pytest.approx(40_000 / 48_000, abs=0.03)
+    assert abs(loudest_s(speech.samples, speech.rate_hz) + float(speech.origin_s) - 0.5) < 2.5 / 16_000
+
+
+def test_sound_that_is_all_after_the_end_is_late_and_not_missing(tmp_path: Path) -> None:
+    late = lavfi.make(tmp_path / "late.mkv", "-itsoffset", "3", "-i", str(clicks(tmp_path / "c.wav", [0.5])))
+    picture = lavfi.video(tmp_path / "picture.mp4")
+    both = lavfi.make(tmp_path / "both.mkv", "-i", str(picture), "-i", str(late), "-c", "copy", "-copyts")
+    assert read_speech(both, end_s=Fraction(1)).duration_s == 0
+
+
 def test_two_channels_become_one(tmp_path: Path) -> None:
     speech = read_speech(lavfi.sine(tmp_path / "two.wav", seconds=0.5))
     assert speech.samples.ndim == 1

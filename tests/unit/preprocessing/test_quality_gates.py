@@ -9,8 +9,8 @@ from preprocessing.quality.gates import GATES, Gate, judge
 
 GOOD = {
     "face_px": 120.0, "sharpness": 4.0, "seen": 1.0, "confidence": 1.0, "yaw": 8.0, "pitch": 9.0, "mouth_visible": 0.8,
-    "mouth_inside": 1.0, "uncovered": 0.9, "faces": 1.0, "silence": 0.2, "loudness_lufs": -20.0, "speaking": 0.9,
-    "av_offset_s": 0.02, "av_confidence": 0.5, "av_corr": 0.4, "av_shift_s": 0.0, "mouth_motion": 0.07,
+    "mouth_inside": 1.0, "uncovered": 0.9, "lip_edges": 3.0, "faces": 1.0, "silence": 0.2, "loudness_lufs": -20.0,
+    "speaking": 0.9, "av_offset_s": 0.02, "av_confidence": 0.5, "av_corr": 0.4, "av_shift_s": 0.0, "mouth_motion": 0.07,
 }  # fmt: skip
 gates = pytest.mark.parametrize("gate", GATES, ids=lambda gate: gate.code)
 
@@ -57,6 +57,21 @@ def test_an_offset_rejects_only_where_it_is_sure(offset: float, confidence: floa
     assert (rejection is None) is is_kept
     if rejection is not None:
         assert (rejection.code, rejection.value, rejection.threshold) == ("out_of_sync", abs(offset), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("offset", "confidence", "is_kept"), [(0.2, 0.5, False), (-0.2, 0.5, False), (0.2, 0.05, True), (0.08, 0.5, True)]
+)
+def test_an_offset_that_the_sync_expert_found_rejects_only_where_it_is_sure(
+    offset: float, confidence: float, is_kept: bool
+) -> None:
+    scores = GOOD | {"sync_offset_s": offset, "sync_confidence": confidence, "sync_distance": 0.9}
+    rejection = judge(scores, QualityConfig())
+    assert (rejection is None) is is_kept
+    assert judge(scores, QualityConfig(max_sync_offset_s=0.2)) is None
+    if rejection is not None:
+        assert (rejection.code, rejection.value, rejection.threshold) == ("out_of_sync", abs(offset), 0.1)
+        assert "200 ms apart by the sync expert" in rejection.detail
 
 
 def test_what_was_not_measured_is_not_judged() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import cv2
 import numpy as np
 import pytest
 
-from preprocessing.quality.mouth import inside_picture, mouth_opening, nearer_half, speaking_share
-from shards.schema import F64, Landmarks
+from preprocessing.quality.mouth import inside_picture, lip_edges, mouth_opening, nearer_half, speaking_share
+from shards.schema import F64, U8, Landmarks
 from shards.topology import TOPOLOGIES
-from tests.support.lips import articulated, babble, landmarks, silence, transform
+from tests.support.lips import SIZE, articulated, babble, landmarks, silence, transform
 
 
 def at(frames: int) -> F64:
@@ -39,6 +42,40 @@ def test_frames_without_a_face_are_bridged() -> None:
     np.testing.assert_allclose(mouth_opening(marks), [0.1, 0.2, 0.3], atol=2e-3)
     marks.points[:] = np.nan
     assert (mouth_opening(marks) == 0).all()
+
+
+def portrait(marks: Landmarks, size: int, *, lips: bool) -> U8:
+    """(T, size, size, 3) of grainy skin, with or without lips where the landmarks have them."""
+    grain = np.random.default_rng(3).normal(0, 4, (size, size))
+    skin = 150 + cv2.GaussianBlur(grain, (0, 0), size / 64) * size / 64
+    frames = []
+    for points in marks.points:
+        frame = skin.copy()
+        for ring, grey in ((marks.topology.lips_outer, 105.0), (marks.topology.lips_inner, 40.0)) if lips else ():
+            cv2.fillPoly(frame, [np.round(points[list(ring)]).astype(np.int32)], grey)
+        frames.append(np.repeat(frame[:, :, None], 3, axis=2).clip(0, 255).astype(np.uint8))
+    return np.stack(frames)
+
+
+@pytest.mark.parametrize("name", sorted(TOPOLOGIES))
+@pytest.mark.parametrize("times", [1, 3])
+def test_lips_stand_out_from_the_skin_at_any_size_and_what_covers_them_does_not(name: str, times: int) -> None:
+    marks = landmarks(np.full(3, 0.1), name)
+    larger = dataclasses.replace(marks, points=marks.points * times)
+    shown, hidden = (
+        lip_edges(portrait(larger, times * SIZE, lips=lips), larger.points, larger.topology) for lips in (True, False)
+    )
+    assert shown > 2
+    assert hidden < 1.3
+
+
+def test_frames_without_lips_leave_their_edges_unknown() -> None:
+    marks = landmarks(np.full(2, 0.1))
+    frames = portrait(marks, SIZE, lips=True)
+    marks.points[0] = np.nan
+    assert lip_edges(frames, marks.points, marks.topology) > 2
+    marks.points[:] = np.nan
+    assert np.isnan(lip_edges(frames, marks.points, marks.topology))
 
 
 @pytest.mark.parametrize("name", sorted(TOPOLOGIES))

@@ -15,7 +15,7 @@ from tests.support.lips import SIZE, WINDOW, articulated, babble, frame_times, l
 
 PICTURE_SCORES = {
     "face_px", "sharpness", "seen", "confidence", "yaw", "pitch", "mouth_visible", "mouth_inside", "uncovered",
-    "mouth_motion", *HASH_SCORES,
+    "lip_edges", "mouth_motion", *HASH_SCORES,
 }  # fmt: skip
 SOUND_SCORES = {"silence", "loudness_lufs", "speaking", "av_offset_s", "av_corr", "av_confidence"}
 

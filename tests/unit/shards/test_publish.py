@@ -13,8 +13,9 @@ from shards.catalog import current_dataset, published
 from shards.commit import Ledger, Plan, Quarantine, commit_path
 from shards.deal import PackConfig
 from shards.errors import AccountError, ObjectDamaged, RequestError, StoreError
+from shards.fingerprint import fingerprint, plain
 from shards.harvest import Harvest, harvest
-from shards.index import info_path, read_info
+from shards.index import dataset_hash, info_path, read_info, rows_digest
 from shards.leases import hold_lease
 from shards.pack import open_shards
 from shards.publish import Publication, publish
@@ -213,11 +214,26 @@ class TestPublications:
         assert info.samples_by_split == {"test": 2, "train": 2, "val": 2}
         assert info.identities_by_split == {"test": 1, "train": 1, "val": 1}
         assert info.samples_by_language == {"en": 6}
+        assert info.hours_by_licence == {}
         assert info.rejections == {"no_face": 1}
         assert info.account == packed.ledger.account(packed.plan)
         assert (info.plan_id, info.pack_plan_id) == (packed.plan.plan_id, packed.packing.plan.plan_id)
         assert info.config == {"size_px": 16}
         assert info.pack_config["target_bytes"] == 60_000
+
+    def test_hours_are_counted_by_what_the_plan_says_of_licences(self, packed: Packed) -> None:
+        units = make_plan(4, licences=("CC0-1.0", None, "CC0-1.0")).units
+        plan = Plan.of("extract", units, packed.plan.config)
+        packed.ledger.write_plan(plan)
+        info = replace(packed, plan=plan).from_decisions().info
+        assert info.hours_by_licence == pytest.approx({"CC0-1.0": info.hours * 2 / 3, "unknown": info.hours / 3})
+        assert info.hash != packed.publish().info.hash
+
+    def test_the_name_of_a_dataset_without_licences_is_that_of_before_they_were_counted(self, packed: Packed) -> None:
+        info = packed.publish().info
+        figures = {name: value for name, value in plain(info).items() if name != "hours_by_licence"} | {"hash": ""}
+        table = open_dataset(packed.ledger.store).table
+        assert info.hash == dataset_hash(info, table) == fingerprint("dataset", figures, rows_digest(table))
 
     def test_one_that_was_overtaken_stays_published_and_is_not_the_newest(
         self, packed: Packed, caplog: pytest.LogCaptureFixture
