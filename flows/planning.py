@@ -58,11 +58,11 @@ def plan_footage(places: Sequence[Found], job: PreprocessJob, store: Store | Non
 
 
 def _plan(found: Sequence[Source], job: PreprocessJob) -> Plan:
-    config, landmarks = pinned(job.clips)
-    return Plan.of("extract", [_unit(source, config, landmarks) for source in found], config.measured())
+    config, tools = pinned(job.clips)
+    return Plan.of("extract", [_unit(source, config, tools) for source in found], config.measured())
 
 
-def _unit(source: Source, config: PreprocessConfig, landmarks: str) -> Unit:
+def _unit(source: Source, config: PreprocessConfig, tools: str) -> Unit:
     version, said = stage_version("extract"), source.labels
     payload = {
         "path": source.uri,
@@ -77,7 +77,7 @@ def _unit(source: Source, config: PreprocessConfig, landmarks: str) -> Unit:
         payload[UNREAD] = plain(source.rejection)
     return Unit(
         # What a clip's bytes depend on; a licence does not change them.
-        unit_id=fingerprint(version, landmarks, source.sha256, config.measured(), said.language, said.identity),
+        unit_id=fingerprint(version, tools, source.sha256, config.measured(), said.language, said.identity),
         stage="extract",
         payload=payload,
     )

@@ -76,9 +76,9 @@ def analysis_config(voice: Voice) -> PreprocessConfig:
 
 def analysis_unit(title: Title, config: PreprocessConfig) -> Unit:
     version = stage_version("analyse")
-    config, landmarks = pinned(config)
+    config, tools = pinned(config)
     return Unit(
-        unit_id=fingerprint(version, landmarks, title.video_sha256, config.measured()),
+        unit_id=fingerprint(version, tools, title.video_sha256, config.measured()),
         stage="analyse",
         payload={
             "video": str(title.row.video.resolve()),

@@ -21,7 +21,7 @@ from flows.cluster.progress import Progress
 from flows.cluster.work import WorkerSpec
 from flows.units import Stopped, stop_on_interrupt
 from flows.workers.train import METRICS, TrainJob, TrainWorker
-from model.config import ModelConfig
+from model.training.clips import fitted
 from model.training.config import TrainConfig, recipe
 from model.training.loop import TrainResult
 from model.training.stages import STAGES
@@ -46,7 +46,7 @@ def plan_training(store: str, dataset: str | None, config: TrainConfig) -> Datas
     keys = opened.keys("train")
     if not keys:
         raise RequestError("the dataset has no clips to train on", where=store, field="dataset")
-    check_fits(opened, config.model)
+    as_fitted(opened, config)
     return opened
 
 
@@ -56,9 +56,9 @@ def check_out(out: str) -> None:
         raise RequestError("is a file; a folder is needed", field="--out", value=out)
 
 
-def check_fits(dataset: Dataset, model: ModelConfig) -> None:
-    """The first clip speaks for all: crop, window, landmarks and features must be what the model is built for."""
-    model.condition.check_sample(dataset.read(dataset.keys("train")[0]))
+def as_fitted(dataset: Dataset, config: TrainConfig) -> TrainConfig:
+    """The config as it is trained on these data. Their first clip speaks for all."""
+    return fitted(config, dataset.read(dataset.keys("train")[0]))
 
 
 @task(cache_policy=NO_CACHE)
@@ -149,6 +149,7 @@ def train(
     config = config or recipe(preset)
     check_out(out)
     opened = plan_training(store, dataset, config)
+    config = as_fitted(opened, config)
     job = TrainJob(
         store=opened.store.uri,
         dataset=opened.info.hash,
@@ -171,6 +172,7 @@ def dry_run(store: str, out: str, preset: str, dataset: str | None, config: Trai
     config = config or recipe(preset)
     check_out(out)
     opened = plan_training.fn(store, dataset, config)
+    config = as_fitted(opened, config)
     return {
         "preset": config.model.name,
         "dataset": opened.info.hash,

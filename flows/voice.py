@@ -8,6 +8,7 @@ from pathlib import Path
 from flows.titles import Voice
 from model.card import one_line
 from model.pretrained import load
+from preprocessing.audio.base import feature_version
 from shards.errors import RequestError
 
 SHIPPED = "shipped"
@@ -20,6 +21,7 @@ def read_voice(checkpoint: str | None) -> Voice:
         raise RequestError("no such checkpoint folder", field="--checkpoint", value=str(folder))
     _, record = load(folder)
     condition = record.config.condition
+    condition.check(feature_versions={name: feature_version(name) for name in condition.features})
     return Voice(
         checkpoint=str(folder.resolve()),
         digest=record.digest,

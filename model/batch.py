@@ -24,6 +24,8 @@ from shards.schema import F32, F64, U8, AudioFeatures, ClipSample
 
 FRAME_S = 0.04
 """The completion module's clock: 25 Hz."""
+COLUMN_S = 1 / 80
+"""Between the moments at which audio features are read: the rate of the mel and the phones."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,15 +53,29 @@ def pictures(frames: U8) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+def grid(at_s: F64, width: int) -> F64:
+    """(T, W) the moments, `COLUMN_S` apart, around each time at which audio features are read."""
+    offsets_W = (np.arange(width) - (width - 1) / 2) * COLUMN_S
+    out: F64 = np.asarray(at_s, dtype=np.float64)[:, None] + offsets_W
+    return out
+
+
 def audio_columns(features: Sequence[AudioFeatures], at_s: F64, config: ModelConfig) -> Tensor:
-    """(T, W, C): the condition's features, joined along C, around each time."""
+    """(T, W, C): the condition's features, joined along C, around each time.
+
+    They meet by time and not by number: each is read at the same `W` moments, its nearest column there, whatever its
+    rate and origin. Nearest and not interpolated: a network is given columns that an extractor made, and from a feature
+    of the grid's own rate exactly its columns.
+    """
+    config.condition.check(feature_versions={f.name: f.version for f in features})
+    grid_TW = grid(at_s, config.completion.audio_columns)
     by_name = {f.name: f for f in features}
     parts: list[F32] = []
     for name, dim in zip(config.condition.features, config.condition.feature_dims, strict=True):
         if name not in by_name or by_name[name].values.shape[1] != dim:
             given = {f.name: f.values.shape[1] for f in features}
             raise CheckpointMismatch.between("features", checkpoint={name: dim}, given=given)
-        parts.append(by_name[name].windows(at_s, config.completion.audio_columns))
+        parts.append(by_name[name].at(grid_TW))
     return torch.from_numpy(np.concatenate(parts, axis=2))
 
 

@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from model.training.clips import ListedClips
+from model.training.clips import ListedClips, fitted
 from model.training.config import RECIPES, recipe
 from model.training.loop import StepReport, train
 from shards.codec import decode_clip
@@ -59,7 +59,8 @@ def main(given: Sequence[str] | None = None) -> int:
             recipe(asked.preset).scaled(asked.share).model_copy(update={"seed": asked.seed, "device": asked.device})
         )
         clips = [clip for folder in asked.clips for clip in clips_in(folder)]
-        result = train(config, ListedClips(clips, seed=asked.seed), asked.out, on_step=_say)
+        source = ListedClips(clips, seed=asked.seed)
+        result = train(fitted(config, source.clips[0]), source, asked.out, on_step=_say)
     except DubwrightError as error:
         log.error("%s", error)
         return 2 if isinstance(error, RequestError) else 1

@@ -16,7 +16,7 @@ from types import TracebackType
 
 import numpy as np
 
-from preprocessing.audio.base import audio_feature
+from preprocessing.audio.base import audio_feature, extract_between
 from preprocessing.config import PreprocessConfig
 from preprocessing.errors import Unusable
 from preprocessing.faces.align import align
@@ -63,9 +63,12 @@ class ClipTools:
         for feature in self.features:
             feature.close()
 
-    def features_of(self, speech: Speech) -> tuple[AudioFeatures, ...]:
-        """Every configured feature, on the speech's own clock."""
-        return tuple(feature.extract(speech) for feature in self.features)
+    def features_of(self, speech: Speech, start_s: Fraction, end_s: Fraction) -> tuple[AudioFeatures, ...]:
+        """Every configured feature between two moments of the speech's clock, with `start_s` as the new zero.
+
+        The columns are those of the whole recording: dubbing has them of whole speeches.
+        """
+        return tuple(extract_between(feature, speech, start_s, end_s) for feature in self.features)
 
     def __enter__(self) -> ClipTools:
         self.setup()
@@ -206,11 +209,12 @@ def cut_clips(
     shift = _shift_s(analysis, speech, config)
     if speech is not None:
         speech = dataclasses.replace(speech, origin_s=speech.origin_s - shift)
+    heard = _no_sound(config) if speech is None else speech
     for done in cropped(whole, source, crops):
         if isinstance(done, Rejection):
             yield done
             continue
-        clip = _clip(done, analysis.times, _speech_of(speech, analysis.times, done, config), tools, of_source, language)
+        clip = _clip(done, analysis.times, heard, tools, of_source, language)
         scores = _scores(clip, done, analysis, speech) | ({} if speech is None else {"av_shift_s": float(shift)})
         clip = dataclasses.replace(clip, scores=scores)
         yield clip if tools.scorer is None else dataclasses.replace(clip, scores={**scores, **tools.scorer(clip)})
@@ -231,7 +235,7 @@ def crop_span(source: FrameSource, aligned: AlignedTrack, start: int, stop: int)
 def _clip(
     piece: Piece,
     source_times: FrameTimes,
-    sound: Speech,
+    speech: Speech,
     tools: ClipTools,
     of_source: Provenance,
     language: str | None,
@@ -251,8 +255,11 @@ def _clip(
         times=times,
         landmarks=landmarks,
         transform=transform,
-        speech=sound,
-        features=tools.features_of(sound),
+        speech=_around(speech, source_times, piece, SPEECH_MARGIN_S),
+        features=tuple(
+            dataclasses.replace(feature, origin_s=feature.origin_s - SPEECH_MARGIN_S)
+            for feature in tools.features_of(speech, *_stretch_s(source_times, piece, SPEECH_MARGIN_S))
+        ),
         identity=f"{of_source.source_sha256[:12]}/{aligned.identity}",
         language=language,
         provenance=dataclasses.replace(of_source, span=span),
@@ -279,16 +286,18 @@ def _scores(clip: ClipSample, piece: Piece, analysis: Analysis, speech: Speech |
     return scores | sound_scores(clip.landmarks, clip.times, heard)
 
 
-def _speech_of(speech: Speech | None, times: FrameTimes, piece: Piece, config: PreprocessConfig) -> Speech:
-    """The piece's sound and a margin, its zero at the piece's first frame; digital silence where there is no sound."""
-    if speech is None:
-        speech = Speech(samples=np.zeros(0, dtype=np.int16), rate_hz=config.media.audio_rate_hz, origin_s=Fraction(0))
-    return _around(speech, times, piece, SPEECH_MARGIN_S)
+def _no_sound(config: PreprocessConfig) -> Speech:
+    """Stands in where there is no sound track: digital silence wherever it is asked."""
+    return Speech(samples=np.zeros(0, dtype=np.int16), rate_hz=config.media.audio_rate_hz, origin_s=Fraction(0))
 
 
 def _around(speech: Speech, times: FrameTimes, piece: Piece, margin_s: Fraction) -> Speech:
     """The piece's sound and so much on either side, its zero at the piece's first frame."""
-    span, zero = span_of(times, piece.start, piece.stop), times.at(0).seconds
-    start, end = span.start.seconds - zero, span.end.seconds - zero
-    cut = speech.between(start - margin_s, end + margin_s)
+    cut = speech.between(*_stretch_s(times, piece, margin_s))
     return dataclasses.replace(cut, origin_s=cut.origin_s - margin_s)
+
+
+def _stretch_s(times: FrameTimes, piece: Piece, margin_s: Fraction) -> tuple[Fraction, Fraction]:
+    """(start, end) of the piece and so much on either side, from the source's first frame."""
+    span, zero = span_of(times, piece.start, piece.stop), times.at(0).seconds
+    return span.start.seconds - zero - margin_s, span.end.seconds - zero + margin_s

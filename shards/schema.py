@@ -167,12 +167,11 @@ class AudioFeatures:
         _need(self.silence.shape == (self.values.shape[1],), "silence is (C,)")
         _need(self.hop_s > 0, "hop_s is positive")
 
-    def windows(self, at_s: F64, width: int) -> F32:
-        """(len(at_s), width, C): for each time the `width` columns centred on it; silence beyond the ends."""
-        hop, origin = float(self.hop_s), float(self.origin_s)
-        centre = (np.asarray(at_s, dtype=np.float64) - origin) / hop
-        first = np.ceil(centre - width / 2).astype(np.int64)
-        index = first[:, None] + np.arange(width)[None, :]
+    def at(self, times_s: F64) -> F32:
+        """(..., C): the column nearest to each time, of two as near the earlier one; silence beyond the ends."""
+        place = (np.asarray(times_s, dtype=np.float64) - float(self.origin_s)) / float(self.hop_s)
+        # A time in the middle of two columns must not depend on the last bits of its seconds.
+        index = np.ceil(place - 0.5 - 1e-6).astype(np.int64)
         inside = (index >= 0) & (index < len(self.values))
         out = np.broadcast_to(self.silence, (*index.shape, self.values.shape[1])).copy()
         out[inside] = self.values[index[inside]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flows.sync_expert import expert_scorer
 from preprocessing.clip import ClipTools
 from preprocessing.config import PreprocessConfig
 from shards.commit import Ledger
@@ -19,7 +20,7 @@ class ClipWorker:
 
     def setup(self) -> None:
         self._ledger = Ledger(open_store(self._store_uri, create=False))
-        self._tools = ClipTools(self._config)
+        self._tools = ClipTools(self._config, scorer=expert_scorer(self._config))
         self._tools.setup()
 
     def close(self) -> None:

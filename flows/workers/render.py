@@ -42,6 +42,8 @@ class RenderWorker:
         self._extractors = [audio_feature(name) for name in self._pipe.condition.features]
         for extractor in self._extractors:
             extractor.setup()
+        # This machine's, which need not be those of the machine that planned.
+        self._pipe.condition.check(feature_versions={e.name: e.version for e in self._extractors})
         self._features = lru_cache(maxsize=8)(self._features_of)
         self._references = lru_cache(maxsize=16)(self._references_of)
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from model.training.config import TrainConfig
 from shards.errors import RequestError
 from shards.loader import ClipStream, clip_loader
 from shards.reader import Dataset, ReaderState, Selection
@@ -28,6 +29,15 @@ class ClipSource(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Stand there again: the next `train()` continues as if nothing had happened."""
         ...
+
+
+def fitted(config: TrainConfig, clip: ClipSample) -> TrainConfig:
+    """The config of a run on clips like this one: with the versions of their features, which the checkpoint will name.
+
+    Refuses clips of another landmark layout, crop, window or feature than the model is built for.
+    """
+    model = config.model
+    return config.model_copy(update={"model": model.model_copy(update={"condition": model.condition.recording(clip)})})
 
 
 class ListedClips:

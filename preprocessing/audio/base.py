@@ -19,7 +19,7 @@ import importlib
 import math
 import os
 from fractions import Fraction
-from typing import Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,14 +47,17 @@ class AudioFeatureExtractor(Protocol):
         ...
 
     @property
-    def context_s(self) -> Fraction:
-        """How much sound on each side a column wants to hear; whole columns."""
+    def hop_s(self) -> Fraction:
+        """Seconds from column to column, whole samples; of an encoder known after `setup`."""
         ...
 
     def setup(self) -> None: ...
 
-    def extract(self, speech: Speech) -> AudioFeatures:
-        """Columns on the speech's own clock; digital silence gives the `silence` column."""
+    def extract(self, speech: Speech, first: int = 0, stop: int | None = None) -> AudioFeatures:
+        """Columns [first, stop) of the recording, by default all of them, on the speech's own clock.
+
+        Column i is the same whichever others are asked for. Digital silence gives the `silence` column.
+        """
         ...
 
     def close(self) -> None: ...
@@ -76,10 +79,7 @@ def audio_feature(name: str) -> AudioFeatureExtractor:
     """A feature extractor, not yet set up; refuses an unknown name, and an encoder that nobody says where to find."""
     pinned, _, place = name.partition("@")
     family, _, digest = pinned.partition("-")
-    if family not in FEATURES or (family not in ENCODERS and name != family):
-        raise RequestError("unknown audio feature", field="audio.features", value=name, choices=FEATURES)
-    module, attribute = FEATURES[family].split(":")
-    made = getattr(importlib.import_module(module), attribute)
+    made = _extractor_class(family, name)
     if family not in ENCODERS:
         return cast(AudioFeatureExtractor, made())
     variable = f"DUBWRIGHT_{family.upper()}"
@@ -93,22 +93,40 @@ def audio_feature(name: str) -> AudioFeatureExtractor:
     return cast(AudioFeatureExtractor, made(place, digest or None))
 
 
+def feature_version(name: str) -> str:
+    """The version that this installation gives the feature; needs no weights."""
+    return cast(str, _extractor_class(name.partition("@")[0].partition("-")[0], name).version)
+
+
+def _extractor_class(family: str, name: str) -> Any:
+    if family not in FEATURES or (family not in ENCODERS and name != family):
+        raise RequestError("unknown audio feature", field="audio.features", value=name, choices=FEATURES)
+    module, attribute = FEATURES[family].split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def num_columns(speech: Speech, hop: int) -> int:
+    """How many columns `hop` samples apart a recording has: one on its first sample, none beyond its end."""
+    return len(speech.samples) // hop + 1
+
+
 def extract_between(
     extractor: AudioFeatureExtractor, speech: Speech, start_s: Fraction, end_s: Fraction
 ) -> AudioFeatures:
-    """The columns of [start, end), heard in their context, with `start` as the new zero.
+    """The recording's own columns whose time lies in [start, end], with `start` as the new zero.
 
-    As `extract(speech.between(start_s, end_s))`, but its first and last columns know what was said around the cut: a
-    clip has the columns that the whole recording has there, so training sees what dubbing sees.
+    Not those of `speech.between(start_s, end_s)`, whose edges would not know what was said around the cut, and whose
+    columns would lie between the recording's: training on clips sees what dubbing sees of whole speeches. Where the
+    recording has no column there is silence.
     """
-    heard = speech.between(start_s - extractor.context_s, end_s + extractor.context_s)
-    found = extractor.extract(heard)
-    first = extractor.context_s / found.hop_s
-    if first.denominator != 1:
-        raise ValueError(f"{found.name}: a context of {extractor.context_s} s is not a whole number of columns")
-    count = math.floor((end_s - start_s - heard.origin_s) / found.hop_s) + 1
-    values = found.values[int(first) : int(first) + count]
-    return dataclasses.replace(found, values=values, origin_s=heard.origin_s)
+    hop_s = extractor.hop_s
+    first, last = math.ceil((start_s - speech.origin_s) / hop_s), math.floor((end_s - speech.origin_s) / hop_s)
+    count = num_columns(speech, int(hop_s * speech.rate_hz))
+    begin, stop = min(max(first, 0), count), min(max(last + 1, 0), count)
+    found = extractor.extract(speech, begin, max(begin, stop))
+    values = np.broadcast_to(found.silence, (max(last + 1 - first, 0), len(found.silence))).copy()
+    values[begin - first : begin - first + len(found.values)] = found.values
+    return dataclasses.replace(found, values=values, origin_s=speech.origin_s + first * hop_s - start_s)
 
 
 def stretch(samples: NDArray[_Sample], start: int, stop: int) -> NDArray[_Sample]:

@@ -2,8 +2,9 @@
 
 Weights come from a folder, or from the hub's cache under the hub's own rules (`HF_HUB_OFFLINE`); only safetensors are
 read, nothing is ever unpickled. Long speech goes through in windows that overlap: a window's outer columns, which lack
-context, are dropped. A column of a transformer depends on its whole window, so a cut recording has *nearly* the
-columns of the whole; which column belongs to which moment is exact.
+context, are dropped. A column of a transformer depends on its whole window, so windows have fixed places in the
+recording: whichever columns are asked for, each comes from the same window. Sound that was cut out of a recording
+before has *nearly* its columns; which column belongs to which moment is exact.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.audio.base import stretch
+from preprocessing.audio.base import num_columns, stretch
 from preprocessing.errors import ToolMissing
 from shards.errors import RequestError
 from shards.fingerprint import file_sha256
@@ -43,6 +44,8 @@ class SpeechEncoder:
         self._place, self._digest = place, digest
         self._network: Any = None
         self._silence: F32 = np.empty(0, dtype=np.float32)
+        self._last: tuple[Speech, tuple[int, ...], F32] | None = None
+        """The window encoded last, of which sound and where: the clips of a source mostly want it again."""
         self.dim = 0
         self.hop, self.reach = 320, 200
         """Samples from column to column, and what a column sees of the sound on each side."""
@@ -54,8 +57,8 @@ class SpeechEncoder:
         return f"{self.family}-{self._digest}" if self._digest else self.family
 
     @property
-    def context_s(self) -> Fraction:
-        return Fraction(self.context * self.hop, RATE_HZ)
+    def hop_s(self) -> Fraction:
+        return Fraction(self.hop, RATE_HZ)
 
     def setup(self) -> None:
         import torch
@@ -82,30 +85,40 @@ class SpeechEncoder:
         self._silence = self._encode(quiet)[self.context + self.core // 2]
         self.dim = len(self._silence)
 
-    def extract(self, speech: Speech) -> AudioFeatures:
+    def extract(self, speech: Speech, first: int = 0, stop: int | None = None) -> AudioFeatures:
         if self._network is None:
             raise RuntimeError(f"{type(self).__name__}.extract before setup()")
         if speech.rate_hz != RATE_HZ:
             raise RequestError(
                 f"{self.family} needs sound of {RATE_HZ} Hz", field="audio_rate_hz", value=speech.rate_hz
             )
-        values = np.empty((len(speech.samples) // self.hop + 1, self.dim), dtype=np.float32)
-        for first in range(0, len(values), self.core):
-            last = min(first + self.core, len(values))
-            values[first:last] = self._window(speech, first, last, len(values))
+        count = num_columns(speech, self.hop)
+        stop = count if stop is None else stop
+        values = np.empty((stop - first, self.dim), dtype=np.float32)
+        for begin in range(first - first % self.core, stop, self.core):
+            window = self._window(speech, begin, min(begin + self.core, count), count)
+            start, end = max(first, begin), min(stop, begin + self.core)
+            values[start - first : end - first] = window[start - begin : end - begin]
         return AudioFeatures(
             name=self.name,
             version=self.version,
             values=values,
-            hop_s=Fraction(self.hop, RATE_HZ),
-            origin_s=speech.origin_s,
+            hop_s=self.hop_s,
+            origin_s=speech.origin_s + first * self.hop_s,
             silence=self._silence,
         )
 
     def close(self) -> None:
-        self._network = None
+        self._network = self._last = None
 
     def _window(self, speech: Speech, first: int, last: int, count: int) -> F32:
+        """Columns [first, last) of `count`, from the window encoded last if it is that one."""
+        place = (first, last, self.context)
+        if self._last is None or self._last[0].samples is not speech.samples or self._last[1] != place:
+            self._last = speech, place, self._encoded(speech, first, last, count)
+        return self._last[2]
+
+    def _encoded(self, speech: Speech, first: int, last: int, count: int) -> F32:
         """Columns [first, last) of `count`, heard with their context; the silence column where nothing sounds."""
         begin, end = self._heard(first, last, count)
         start, length = self._samples(begin, end - begin)

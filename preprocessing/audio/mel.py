@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 from scipy.signal.windows import hann
 
-from preprocessing.audio.base import stretch
+from preprocessing.audio.base import num_columns, stretch
 from shards.errors import RequestError
 from shards.schema import F32, F64, AudioFeatures, Speech
 
@@ -34,24 +34,25 @@ class MelSpectrogram:
     name = "mel"
     version = "1"
     dim = NUM_MELS
-    context_s = Fraction(3 * HOP, RATE_HZ)
+    hop_s = Fraction(HOP, RATE_HZ)
 
     def setup(self) -> None:
         """Nothing to load."""
 
-    def extract(self, speech: Speech) -> AudioFeatures:
+    def extract(self, speech: Speech, first: int = 0, stop: int | None = None) -> AudioFeatures:
         if speech.rate_hz != RATE_HZ:
             raise RequestError(f"mel needs sound of {RATE_HZ} Hz", field="audio_rate_hz", value=speech.rate_hz)
-        values = np.empty((len(speech.samples) // HOP + 1, NUM_MELS), dtype=np.float32)
-        for first in range(0, len(values), _BLOCK):
-            block = values[first : first + _BLOCK]
-            block[:] = _columns(_emphasised(speech, first * HOP - WINDOW // 2, len(block)), len(block))
+        stop = num_columns(speech, HOP) if stop is None else stop
+        values = np.empty((stop - first, NUM_MELS), dtype=np.float32)
+        for begin in range(first, stop, _BLOCK):
+            block = values[begin - first :][:_BLOCK]
+            block[:] = _columns(_emphasised(speech, begin * HOP - WINDOW // 2, len(block)), len(block))
         return AudioFeatures(
             name=self.name,
             version=self.version,
             values=values,
-            hop_s=Fraction(HOP, RATE_HZ),
-            origin_s=speech.origin_s,
+            hop_s=self.hop_s,
+            origin_s=speech.origin_s + first * self.hop_s,
             silence=_normalised(np.zeros((1, NUM_MELS)))[0],
         )
 

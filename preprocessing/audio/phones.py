@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from preprocessing.audio.base import stretch
+from preprocessing.audio.base import num_columns, stretch
 from preprocessing.audio.cepstra import RATE_HZ, cepstra
 from preprocessing.audio.phone_model import PHONES, PhoneModel, load_phone_model
 from shards.errors import RequestError
@@ -46,7 +46,7 @@ class PhoneActivity:
     name = "phones"
     version = "1"
     dim = len(PHONES)
-    context_s = Fraction((_NORMALISED_OVER + 2) * HOP, RATE_HZ)
+    hop_s = Fraction(HOP, RATE_HZ)
 
     def __init__(self) -> None:
         self._model: PhoneModel | None = None
@@ -54,23 +54,24 @@ class PhoneActivity:
     def setup(self) -> None:
         self._model = load_phone_model()
 
-    def extract(self, speech: Speech) -> AudioFeatures:
+    def extract(self, speech: Speech, first: int = 0, stop: int | None = None) -> AudioFeatures:
         if self._model is None:
             raise RuntimeError("PhoneActivity.extract before setup()")
         if speech.rate_hz != RATE_HZ:
             raise RequestError(f"phones need sound of {RATE_HZ} Hz", field="audio_rate_hz", value=speech.rate_hz)
         silence = np.eye(1, self.dim, SILENCE, dtype=np.float32)[0]
-        values = np.empty((len(speech.samples) // HOP + 1, self.dim), dtype=np.float32)
-        for first in range(0, len(values), _BLOCK):
-            block = values[first : first + _BLOCK]
-            block[:] = _activity(speech, first, len(block), self._model)
-            block[~_heard(speech, first, len(block))] = silence
+        stop = num_columns(speech, HOP) if stop is None else stop
+        values = np.empty((stop - first, self.dim), dtype=np.float32)
+        for begin in range(first, stop, _BLOCK):
+            block = values[begin - first :][:_BLOCK]
+            block[:] = _activity(speech, begin, len(block), self._model)
+            block[~_heard(speech, begin, len(block))] = silence
         return AudioFeatures(
             name=self.name,
             version=self.version,
             values=values,
-            hop_s=Fraction(HOP, RATE_HZ),
-            origin_s=speech.origin_s,
+            hop_s=self.hop_s,
+            origin_s=speech.origin_s + first * self.hop_s,
             silence=silence,
         )
 

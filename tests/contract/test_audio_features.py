@@ -18,8 +18,10 @@ from shards.schema import Speech
 from tests.support.encoders import save_tiny_encoder
 
 RATE_HZ = 16_000
+SAME = 1e-6
+"""Columns computed in blocks of another size differ in the last bits of a sum, and in nothing else."""
 LOCAL = sorted(set(FEATURES) - set(ENCODERS))
-"""A column of these depends on the sound within `context_s` of it and on nothing else."""
+"""A column of these depends on the sound around it and on nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +111,41 @@ class TestEveryAudioFeature:
         with pytest.raises(RequestError, match="16000 Hz"):
             extractor.extract(Speech(samples=np.zeros(100, dtype=np.int16), rate_hz=44_100, origin_s=Fraction(0)))
 
-    def test_a_cut_has_the_clock_and_the_count_of_a_plain_one(self, extractor: AudioFeatureExtractor) -> None:
-        whole, start, end = speech(noise(2.0), Fraction(-1, 7)), Fraction(1, 3), Fraction(4, 3)
-        plain = extractor.extract(whole.between(start, end))
-        found = extract_between(extractor, whole, start, end)
-        assert found.values.shape == plain.values.shape
-        assert (found.origin_s, found.hop_s, found.name) == (plain.origin_s, plain.hop_s, plain.name)
+    def test_columns_asked_for_alone_keep_their_values_and_their_clock(self, extractor: AudioFeatureExtractor) -> None:
+        whole = extractor.extract(speech(noise(3.0), Fraction(-1, 7)))
+        part = extractor.extract(speech(noise(3.0), Fraction(-1, 7)), 31, 95)
+        np.testing.assert_allclose(part.values, whole.values[31:95], atol=SAME)
+        assert part.origin_s == whole.origin_s + 31 * extractor.hop_s
+        assert (part.hop_s, part.name) == (whole.hop_s, whole.name) == (extractor.hop_s, extractor.name)
+
+    @pytest.mark.parametrize("origin_s", [Fraction(0), Fraction(-1, 7)])
+    @pytest.mark.parametrize("start_s", [Fraction(0), Fraction(26, 5), Fraction(1043, 125)])
+    def test_a_late_cut_has_the_columns_that_the_whole_recording_has_there(
+        self, extractor: AudioFeatureExtractor, start_s: Fraction, origin_s: Fraction
+    ) -> None:
+        whole = speech(noise(12.0) * np.linspace(1, 0.1, 12 * RATE_HZ), origin_s)
+        heard, end_s = extractor.extract(whole), start_s + Fraction(4, 5)
+        found = extract_between(extractor, whole, start_s, end_s)
+        at = (found.origin_s + start_s - origin_s) / found.hop_s
+        assert at.denominator == 1
+        assert 0 <= found.origin_s < found.hop_s
+        assert end_s - found.hop_s < start_s + found.origin_s + (len(found.values) - 1) * found.hop_s <= end_s
+        columns = heard.values[int(at) : int(at) + len(found.values)]
+        np.testing.assert_allclose(found.values, columns, atol=SAME)
+
+    @pytest.mark.parametrize(("start_s", "end_s"), [(-1, Fraction(1, 2)), (Fraction(3, 4), 2), (5, 6), (-3, -2)])
+    def test_where_the_recording_has_no_column_there_is_silence(
+        self, extractor: AudioFeatureExtractor, start_s: Fraction, end_s: Fraction
+    ) -> None:
+        heard = extractor.extract(speech(noise(1.0)))
+        found = extract_between(extractor, speech(noise(1.0)), Fraction(start_s), Fraction(end_s))
+        index = round(start_s / found.hop_s) + np.arange(len(found.values))
+        outside = (index < 0) | (index >= len(heard.values))
+        assert outside.any()
+        np.testing.assert_array_equal(
+            found.values[outside], np.broadcast_to(found.silence, found.values.shape)[outside]
+        )
+        np.testing.assert_allclose(found.values[~outside], heard.values[index[~outside]], atol=SAME)
 
 
 class TestEveryLocalFeature:
@@ -131,20 +162,6 @@ class TestEveryLocalFeature:
         column = float((change * np.arange(len(change))).sum() / change.sum())
         heard_s = float(found.origin_s) + column * float(found.hop_s)
         assert heard_s == pytest.approx(float(origin_s) + at_s, abs=float(found.hop_s) / 2)
-
-    def test_a_cut_heard_in_context_has_the_columns_of_the_whole(self, local: AudioFeatureExtractor) -> None:
-        loud_then_soft = noise(12.0) * np.linspace(1, 0.1, 12 * RATE_HZ)
-        whole = speech(loud_then_soft)
-        start, end = Fraction(26, 5), Fraction(6)
-        found = extract_between(local, whole, start, end)
-        at = round(start / found.hop_s)
-        np.testing.assert_allclose(found.values, local.extract(whole).values[at : at + len(found.values)], atol=1e-4)
-
-    def test_beyond_the_recording_there_is_silence(self, local: AudioFeatureExtractor) -> None:
-        whole = speech(noise(1.0))
-        found = extract_between(local, whole, Fraction(-1), Fraction(1, 2))
-        before = found.values[: int(Fraction(1, 2) / found.hop_s)]
-        np.testing.assert_array_equal(before, np.broadcast_to(found.silence, before.shape))
 
 
 class TestEveryEncoder:

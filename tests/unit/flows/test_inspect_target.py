@@ -93,7 +93,16 @@ def test_a_checkpoint_is_told_with_its_sizes(checkpoint: Path) -> None:
     assert sizes["all"] == sum(n for name, n in sizes.items() if name != "all")
     weights = found["weights_mb"]
     assert weights["float32"]["all"] == pytest.approx(sizes["all"] * 4 / 1e6, abs=1e-3)
-    assert weights["bfloat16"]["all"] == pytest.approx(sizes["all"] * 2 / 1e6, abs=1e-3)
+    assert weights["bfloat16"]["denoiser"] == pytest.approx(sizes["denoiser"] * 2 / 1e6, abs=1e-3)
+    assert found["peak_mb at 8 frames, float32"]["decode"] > 0
+
+
+def test_a_preset_is_told_with_the_size_it_would_have() -> None:
+    found = inspect("tiny")
+    assert (found["kind"], found["preset"], found["condition"]["crop_px"]) == ("preset", "tiny", 64)
+    assert found["gflop_a_frame"]["denoiser"] > 0
+    with pytest.raises(RequestError, match="a preset has none"):
+        inspect("tiny", Outputs(picture=Path("tiny.png")))
 
 
 @pytest.mark.parametrize("target", ["absent.mp4", ".", "absent#key", "#key", "absent@abcdef", "absent.tar#key"])

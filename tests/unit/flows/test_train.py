@@ -66,10 +66,17 @@ def test_a_store_that_is_none_or_has_no_such_dataset_is_refused(store: Store, tm
         plan_training.fn(store.uri, "0" * 64, CONFIG)
 
 
+def test_the_checkpoint_will_name_the_versions_of_the_features_it_is_trained_on(store: Store, tmp_path: Path) -> None:
+    plan = dry_run(store.uri, str(tmp_path / "model"), "compact", None, CONFIG)
+    assert plan["config"]["model"]["condition"]["feature_versions"] == ["test-1"]
+    # As the worker is given it.
+    assert TrainConfig.model_validate(plan["config"]).model.condition.feature_versions == ("test-1",)
+
+
 def test_a_dry_run_tells_the_steps_and_writes_nothing(store: Store, tmp_path: Path) -> None:
     plan = dry_run(store.uri, str(tmp_path / "model"), "compact", None, CONFIG)
     assert (plan["clips"], plan["preset"]) == (12, "nano")
-    assert plan["steps"] == {"autoencoder": 1, "completion": 1, "diffusion": 1, "joint": 1}
+    assert plan["steps"] == {"autoencoder": 1, "completion": 1, "diffusion": 1, "joint": 1, "refine": 0}
     assert not (tmp_path / "model").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
@@ -17,6 +18,7 @@ from shards.schema import U8, ClipSample, Rejection, Speech
 from tests.support.fakes import DotBackend, DrawnFace, MemorySource, draw, face_points
 
 SHA = "ab" * 32
+NAMES = {"source_sha256": SHA, "source_name": "memory.mkv", "code_version": "1"}
 ANNA, BEN = (220, 170, 140), (90, 140, 190)
 
 
@@ -51,8 +53,7 @@ def ramp(seconds: int) -> Speech:
 def cut(
     analysis: Analysis, source: MemorySource, sound: Speech | None, settings: PreprocessConfig, **changes: Any
 ) -> list[ClipSample | Rejection]:
-    names = {"source_sha256": SHA, "source_name": "memory.mkv", "code_version": "1"} | changes
-    return list(cut_clips(analysis, source, sound, ClipTools(settings), settings, **names))
+    return list(cut_clips(analysis, source, sound, ClipTools(settings), settings, **(NAMES | changes)))
 
 
 def clips_of(pictures: list[U8], sound: Speech | None, settings: PreprocessConfig) -> list[ClipSample | Rejection]:
@@ -226,6 +227,26 @@ def test_features_are_on_the_clip_s_clock() -> None:
     assert loudest == pytest.approx(0.9 - 0.8, abs=1 / 160)
 
 
+def test_every_clip_has_the_columns_that_the_whole_recording_has_there() -> None:
+    settings = config(audio={"features": ["mel", "phones"]}, sync={"correct": False})
+    # Sound that starts late and between two columns of the picture's clock, softer towards its end.
+    sound = speech(2.5, origin_s=Fraction(1, 7))
+    sound = dataclasses.replace(sound, samples=(sound.samples * np.linspace(1, 0.05, 40_000)).astype(np.int16))
+    source = MemorySource(shot(60, anna))
+    found = analyse(source, DotBackend(), settings)
+    with ClipTools(settings) as tools:
+        whole = [feature.extract(sound) for feature in tools.features]
+        parts = list(cut_clips(found, source, sound, tools, settings, **NAMES))
+    assert len(parts) == 3
+    for number, clip in enumerate(parts):
+        assert isinstance(clip, ClipSample)
+        for heard in whole:
+            mine = clip.feature(heard.name)
+            later = dataclasses.replace(heard, origin_s=heard.origin_s - Fraction(20 * number, 25))
+            at = np.arange(-0.2, 20 / 25 + 0.2, 1 / 800)
+            np.testing.assert_allclose(mine.at(at), later.at(at), atol=1e-6)
+
+
 def test_footage_without_sound_is_rejected_before_it_is_read_again() -> None:
     source, settings = MemorySource(shot(10, anna)), config()
     found = analyse(source, DotBackend(), settings)
@@ -283,9 +304,8 @@ def test_an_expert_s_scores_join_the_built_in_ones() -> None:
         asked.append(clip)
         return {"sync_expert": 0.7}
 
-    names = {"source_sha256": SHA, "source_name": "memory.mkv", "code_version": "1"}
     tools = ClipTools(settings, scorer=expert)
-    (clip,) = cut_clips(found, source, speech(1), tools, settings, **names)
+    (clip,) = cut_clips(found, source, speech(1), tools, settings, **NAMES)
     assert isinstance(clip, ClipSample)
     assert clip.scores["sync_expert"] == 0.7
     assert {"yaw", "faces"} <= set(clip.scores) & set(asked[0].scores)
@@ -316,5 +336,5 @@ def test_tools_are_set_up_and_closed_together(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("preprocessing.clip.landmark_backend", lambda name, max_faces, detector: backend)
     with ClipTools(config()) as tools:
         assert backend.calls == ["setup"]
-        assert [f.name for f in tools.features_of(speech(0.5))] == ["mel"]
+        assert [f.name for f in tools.features_of(speech(0.5), Fraction(0), Fraction(1, 2))] == ["mel"]
     assert backend.calls == ["setup", "close"]

@@ -127,28 +127,31 @@ class TestSpeech:
 
 
 class TestAudioFeatures:
-    def test_an_odd_window_is_centred_on_its_column(self) -> None:
-        windows = columns([0, 1, 2, 3, 4]).windows(np.array([0.2]), 3)
-        np.testing.assert_array_equal(windows[0, :, 0], [1, 2, 3])
+    def test_the_nearest_column_is_read_and_of_two_the_earlier(self) -> None:
+        found = columns([0, 1, 2, 3, 4]).at(np.array([0.2, 0.24, 0.26, 0.15]))
+        np.testing.assert_array_equal(found[:, 0], [2, 2, 3, 1])
 
-    def test_an_even_window_lies_around_the_moment(self) -> None:
-        windows = columns([0, 1, 2, 3, 4]).windows(np.array([0.25]), 4)
-        np.testing.assert_array_equal(windows[0, :, 0], [1, 2, 3, 4])
+    def test_the_last_bits_of_a_time_do_not_choose_its_column(self) -> None:
+        feature = columns(list(range(2000)))
+        middles = np.arange(1999) * 0.1 + 0.05
+        for times in (middles - 1e-12, middles, middles + 1e-12):
+            np.testing.assert_array_equal(feature.at(times)[:, 0], np.arange(1999))
 
     def test_beyond_the_ends_is_silence(self) -> None:
-        windows = columns([0, 1, 2]).windows(np.array([0.0, 0.2, 9.0]), 3)
-        np.testing.assert_array_equal(windows[:, :, 0], [[-9, 0, 1], [1, 2, -9], [-9, -9, -9]])
+        found = columns([0, 1, 2]).at(np.array([[-0.1, 0.0], [0.2, 0.3], [9.0, -9.0]]))
+        np.testing.assert_array_equal(found[:, :, 0], [[-9, 0], [2, -9], [-9, -9]])
 
     def test_the_origin_moves_the_columns(self) -> None:
-        windows = columns([0, 1, 2, 3, 4], origin_s=Fraction(-1, 10)).windows(np.array([0.1]), 3)
-        np.testing.assert_array_equal(windows[0, :, 0], [1, 2, 3])
+        found = columns([0, 1, 2, 3, 4], origin_s=Fraction(-1, 10)).at(np.array([0.1]))
+        np.testing.assert_array_equal(found[:, 0], [2])
 
-    @given(st.floats(-1, 2), st.integers(1, 9))
-    def test_no_column_of_a_window_is_further_than_half_its_width(self, at_s: float, width: int) -> None:
-        feature = columns(list(range(11)))
-        window = feature.windows(np.array([at_s]), width)[0, :, 0]
-        distance = np.abs(window[window >= 0] * 0.1 - at_s)
-        assert np.all(distance <= 0.1 * width / 2 + 1e-6)
+    @given(st.floats(-1, 2))
+    def test_no_column_is_further_than_half_the_way_to_the_next(self, at_s: float) -> None:
+        found = columns(list(range(11))).at(np.array(at_s))[0]
+        if -0.049 < at_s < 1.049:
+            assert abs(found * 0.1 - at_s) <= 0.05 + 1e-6
+        if not -0.051 < at_s < 1.051:
+            assert found == -9
 
 
 class TestFrameTimes:

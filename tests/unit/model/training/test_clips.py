@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from itertools import islice
 
 import pytest
 
-from model.training.clips import DatasetClips, ListedClips
+from model.errors import CheckpointMismatch
+from model.training.clips import DatasetClips, ListedClips, fitted
+from model.training.config import StageConfig, TrainConfig
 from shards.errors import RequestError
 from shards.reader import Dataset, Selection, open_dataset
 from shards.store import open_store
 from tests.support.clips import make_clip
 from tests.support.datasets import make_dataset
+from tests.support.models import nano_config
 
 CLIPS = [make_clip(seed, frames=5) for seed in range(4)]
 
@@ -43,6 +47,20 @@ def test_other_clips_or_another_seed_are_refused() -> None:
 def test_no_clips_are_refused() -> None:
     with pytest.raises(RequestError, match="no clips"):
         ListedClips([])
+
+
+def test_a_run_is_fitted_to_its_clips_and_refuses_others() -> None:
+    stage = StageConfig(steps=1, rate=1e-3)
+    config = TrainConfig(
+        model=nano_config(16), autoencoder=stage, completion=stage, diffusion=stage, joint=stage, seed=5
+    )
+    made = fitted(config, CLIPS[0])
+    assert made.model.condition.feature_versions == (CLIPS[0].feature("mel").version,)
+    assert made.seed == 5
+    assert fitted(made, CLIPS[1]) == made
+    newer = dataclasses.replace(CLIPS[0].feature("mel"), version="test-2")
+    with pytest.raises(CheckpointMismatch, match="test-2"):
+        fitted(made, dataclasses.replace(CLIPS[0], features=(newer,)))
 
 
 # -- over a dataset ----------------------------------------------------------------------------------------------------
