@@ -10,6 +10,7 @@ N references, L tokens, D width. Landmarks are crop units in [-1, 1].
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from torch.nn.functional import silu
 from model.config import CompletionConfig
 from model.layers import zeroed
 from shards.topology import Topology
+
+SPECTROGRAM = "mel"
+"""The feature whose channels are neighbours."""
 
 
 class Residual2d(nn.Module):
@@ -30,28 +34,63 @@ class Residual2d(nn.Module):
         return out
 
 
-class AudioEncoder(nn.Module):
-    """(..., W, C) columns around a frame -> (..., D): a residual CNN over the time-frequency patch."""
+def _picture_net(width: int) -> nn.Sequential:
+    """(B, 1, W, C) columns of a spectrogram -> (B, D): a residual CNN over time and frequency."""
+    c = max(16, width // 8)
+    return nn.Sequential(
+        nn.Conv2d(1, c, 3, stride=(1, 2), padding=1),
+        Residual2d(c),
+        nn.Conv2d(c, 2 * c, 3, stride=2, padding=1),
+        Residual2d(2 * c),
+        nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1),
+        Residual2d(4 * c),
+        nn.AdaptiveAvgPool2d((2, 5)),  # keeps before / after and where in the spectrum
+        nn.Flatten(),
+        nn.Linear(4 * c * 10, width),
+    )
+
+
+class Channels(nn.Module):
+    """(B, W, C) columns of any feature -> (B, D): convolutions over time, whatever the order of the channels."""
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        c = max(16, width // 8)
+        c = max(32, width // 4)
+        self.mix = nn.Linear(channels, c)
         self.net = nn.Sequential(
-            nn.Conv2d(1, c, 3, stride=(1, 2), padding=1),
-            Residual2d(c),
-            nn.Conv2d(c, 2 * c, 3, stride=2, padding=1),
-            Residual2d(2 * c),
-            nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1),
-            Residual2d(4 * c),
-            nn.AdaptiveAvgPool2d((2, 5)),  # keeps before / after and where in the spectrum
+            nn.GroupNorm(1, c),
+            nn.Conv1d(c, c, 5, padding=2),
+            nn.SiLU(),
+            nn.Conv1d(c, c, 4, stride=4),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool1d(4),
             nn.Flatten(),
-            nn.Linear(4 * c * 10, width),
+            nn.Linear(4 * c, width),
+        )
+
+    def forward(self, audio_BWC: Tensor) -> Tensor:
+        out: Tensor = self.net(self.mix(audio_BWC).transpose(1, 2))
+        return out
+
+
+class AudioEncoder(nn.Module):
+    """(B, T, W, C) columns around each frame -> (B, T, D): every feature by an encoder of its own, added up."""
+
+    def __init__(self, width: int, features: Mapping[str, int], *, as_picture: bool) -> None:
+        super().__init__()
+        self.dims = list(features.values())
+        self.picture_at = list(features).index(SPECTROGRAM) if as_picture and SPECTROGRAM in features else None
+        self.net = None if self.picture_at is None else _picture_net(width)
+        self.others = nn.ModuleDict(
+            {str(i): Channels(width, dim) for i, dim in enumerate(self.dims) if i != self.picture_at}
         )
 
     def forward(self, audio_BTWC: Tensor) -> Tensor:
-        b, t = audio_BTWC.shape[:2]
-        out: Tensor = self.net(audio_BTWC.flatten(0, 1)[:, None] / 4).unflatten(0, (b, t))
-        return out
+        parts = torch.split(audio_BTWC.flatten(0, 1), self.dims, dim=-1)
+        heard = [self.others[name](parts[int(name)]) for name in self.others]
+        if self.net is not None and self.picture_at is not None:
+            heard.append(self.net(parts[self.picture_at][:, None] / 4))
+        return torch.stack(heard).sum(dim=0).reshape(*audio_BTWC.shape[:2], -1)
 
 
 class PointEncoder(nn.Module):
@@ -76,12 +115,12 @@ class PointEncoder(nn.Module):
 class LandmarkCompletion(nn.Module):
     """Tokens: N references | T audio | T pose. Lips are read at the audio tokens, the jaw at the pose tokens."""
 
-    def __init__(self, config: CompletionConfig, topology: Topology, audio_dim: int) -> None:
+    def __init__(self, config: CompletionConfig, topology: Topology, features: Mapping[str, int]) -> None:
         super().__init__()
         self.config = config
         self.pose, self.jaw, self.lips = list(topology.pose), list(topology.jaw), list(topology.lips)
         d = config.width
-        self.audio = AudioEncoder(d, audio_dim)
+        self.audio = AudioEncoder(d, features, as_picture=config.spectrogram == "picture")
         self.pose_points = PointEncoder(len(self.pose), d)
         self.reference_points = PointEncoder(topology.num_points, d)
         self.kind_3D = nn.Parameter(torch.randn(3, d) * 0.1)

@@ -63,7 +63,7 @@ def test_windows_leave_no_seam(networks: Networks) -> None:
 
 
 def test_at_first_it_says_the_references_mean_mouth(config: ModelConfig) -> None:
-    net = LandmarkCompletion(config.completion, LAYOUT, 80).eval()
+    net = LandmarkCompletion(config.completion, LAYOUT, {"mel": 80}).eval()
     audio, lm, seen, ref = parts(10)
     made = net(audio[None], lm[None], seen[None], ref[None])[0]
     content, pose = list(LAYOUT.content), list(LAYOUT.pose)
@@ -99,3 +99,28 @@ def test_the_pose_of_an_unseen_frame_does_not_count(networks: Networks) -> None:
     content = list(LAYOUT.content)
     a, b = (networks.completion(audio[None], x[None], seen[None], ref[None])[0, :, content] for x in (lm, other))
     assert torch.equal(a, b)
+
+
+FEATURES = ({"mel": 80}, {"mel": 80, "phones": 42}, {"phones": 42}, {"hubert-0a1b2c3d": 768, "mel": 80})
+
+
+@pytest.mark.parametrize("layout", ["mediapipe131", "ibug68"])
+@pytest.mark.parametrize("features", FEATURES, ids=lambda f: "+".join(f))
+@pytest.mark.parametrize("spectrogram", ["picture", "columns"])
+def test_it_listens_to_every_feature_in_either_layout(
+    config: ModelConfig, layout: str, features: dict[str, int], spectrogram: str
+) -> None:
+    settings = config.completion.model_copy(update={"spectrogram": spectrogram})
+    net = LandmarkCompletion(settings, topology(layout), features).eval()
+    nn.init.normal_(net.read_lips.weight)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    points = topology(layout).num_points
+    lm, ref = (torch.rand(1, n, points, 2, generator=generator) for n in (6, 3))
+    audio = torch.rand(1, 6, 16, sum(features.values()), generator=generator)
+    said = net(audio, lm, torch.ones(1, 6, dtype=torch.bool), ref)
+    first = 0
+    for dim in features.values():
+        other = audio.clone()
+        other[..., first : first + dim] = torch.rand(1, 6, 16, dim, generator=generator)
+        assert not torch.allclose(said, net(other, lm, torch.ones(1, 6, dtype=torch.bool), ref), atol=1e-4)
+        first += dim
