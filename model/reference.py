@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model.config import DenoiserConfig
 from model.layers import ResBlock, TimeEmbedding, cell_places
 from model.talkformer import Tokens
+from shards.errors import RequestError
 
 
 class DownPath(nn.Module):
@@ -43,6 +44,8 @@ class ReferenceEncoder(DownPath):
 
     def forward(self, z_BRCHW: Tensor) -> list[Tokens]:
         b, r = z_BRCHW.shape[:2]
+        if r == 0:
+            raise RequestError("no reference picture: there is nothing to take the looks from", field="references")
         x = self.conv_in(z_BRCHW.flatten(0, 1))
         time_BD = self.time(torch.zeros(b * r, device=x.device))
         out: list[Tokens] = []

@@ -55,6 +55,23 @@ def target(process: Any, config: DiffusionConfig, z: Tensor, noise: Tensor, t_B:
     return velocity
 
 
+def estimate(process: Any, config: DiffusionConfig, z_t: Tensor, said: Tensor, t_B: Tensor) -> Tensor:
+    """The clean latent in one step from what the denoiser said at t: `target`, solved for z."""
+    if config.prediction == "sample":
+        return said
+    a_B111: Tensor = process.alphas_cumprod.to(z_t.device)[t_B][:, None, None, None]
+    if config.prediction == "epsilon":
+        return (z_t - (1 - a_B111).sqrt() * said) / a_B111.sqrt()
+    return a_B111.sqrt() * z_t - (1 - a_B111).sqrt() * said
+
+
+def signal_to_noise(process: Any, t_B: Tensor) -> Tensor:
+    """(B,) variance of the signal over that of the noise in z_t."""
+    a_B = process.alphas_cumprod.to(t_B.device)[t_B]
+    snr_B: Tensor = a_B / (1 - a_B)
+    return snr_B
+
+
 def shot_noise(shape: tuple[int, int, int], seed: int, device: torch.device) -> Tensor:
     """(1, C, H, W): one noise for all frames of a shot, so that what differs between them is the mouth alone.
 

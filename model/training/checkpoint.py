@@ -23,7 +23,7 @@ from model.training.config import STAGE_NAMES, TrainConfig
 from shards.fingerprint import plain
 
 STATE = "training.safetensors"
-FREE = ("checkpoint_every", "device", "readers")
+FREE = ("checkpoint_every", "checkpointing", "device", "readers")
 """Fields that may change between a run and its continuation: they move no weight on the CPU."""
 
 
@@ -95,12 +95,13 @@ def find_state(out: Path, config: TrainConfig) -> SavedState | None:
 
 
 def refuse_other_run(saved: Mapping[str, Any], given: Mapping[str, Any], progress: Progress) -> None:
-    """Names the first field that differs. Stages not yet finished may be made longer."""
+    """Names the first field that differs. A stage not yet finished may be longer, one not yet begun may be another."""
     before, now = _flat(saved), _flat(given)
     longer = {f"{stage}.steps" for stage in STAGE_NAMES}
     longer -= {f"{stage}.steps" for stage in progress.done}
+    unbegun = tuple(f"{stage}." for stage in STAGE_NAMES if stage not in progress.done and stage != progress.stage)
     for name in sorted(before.keys() | now.keys()):
-        if name in FREE or name in longer or before.get(name) == now.get(name):
+        if name in FREE or name in longer or name.startswith(unbegun) or before.get(name) == now.get(name):
             continue
         raise CheckpointMismatch(
             f"this folder holds a run with {before.get(name)!r}; train into another folder, or with the same config",

@@ -7,13 +7,13 @@ from typing import Literal, Self
 
 from pydantic import Field
 
-from model.config import Config, ModelConfig
+from model.config import Config, Late, ModelConfig
 from model.loss import LossWeights
 from model.presets import preset
 from shards.errors import RequestError
 from shards.selection import Selection
 
-STAGE_NAMES = ("autoencoder", "completion", "diffusion", "joint")
+STAGE_NAMES = ("autoencoder", "completion", "diffusion", "joint", "refine")
 """In the order they run."""
 
 
@@ -28,6 +28,17 @@ class StageConfig(Config):
     warmup: int = Field(50, ge=0, description="steps over which the rate rises from 0")
 
 
+class RefineConfig(StageConfig):
+    """The joint stage judged in pixels. `frames` are consecutive here, and at least the sync expert's window."""
+
+    steps: int = Field(0, ge=0)
+    rate: float = Field(1e-5, gt=0, description="AdamW's learning rate after the warm-up")
+    clips: int = Field(2, ge=1)
+    frames: int = Field(16, ge=1, description="consecutive pictures per window")
+    expert: str | None = Field(None, description="local folder of a sync expert; None: nobody judges the lips' timing")
+    lpips: str | None = Field(None, description="local folder of LPIPS' weights; None: our own perceptual features")
+
+
 class TrainConfig(Config):
     """A whole training run."""
 
@@ -39,6 +50,7 @@ class TrainConfig(Config):
     completion: StageConfig
     diffusion: StageConfig
     joint: StageConfig
+    refine: Late[RefineConfig] = Field(RefineConfig(), description="off: it costs several joint steps a step")
     end_to_end: bool = Field(True, description="the joint diffusion loss flows into completion: the paper's claim")
     completion_rate: float = Field(0.1, ge=0, description="in the joint stage, completion's rate as a share of its own")
     joint_noise: float = Field(0.7, gt=0, le=1, description="joint steps draw t below this share: low to middle noise")
@@ -48,6 +60,7 @@ class TrainConfig(Config):
     grad_clip: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    checkpointing: Late[bool] = Field(False, description="compute the denoiser twice to keep fewer activations")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 ...")
     checkpoint_every: int = Field(500, ge=1, description="steps")
 
@@ -67,10 +80,14 @@ class TrainConfig(Config):
         return self.model_copy(update=fewer)
 
 
+WEIGHTS = LossWeights(closure=1.0, timing=0.05, spread=1.0)
+
+
 def tiny_recipe() -> TrainConfig:
     """Under ten minutes on one core."""
     return TrainConfig(
         model=preset("tiny"),
+        weights=WEIGHTS,
         autoencoder=StageConfig(steps=600, rate=2e-3, clips=2, frames=6),
         completion=StageConfig(steps=600, rate=1e-3, clips=4, windows=2),
         diffusion=StageConfig(steps=1200, rate=1e-3, clips=4, windows=1, frames=4),
@@ -82,6 +99,7 @@ def compact_recipe() -> TrainConfig:
     """Hours on a GPU, a night or two on a laptop."""
     return TrainConfig(
         model=preset("compact"),
+        weights=WEIGHTS,
         autoencoder=StageConfig(steps=10_000, rate=1e-3, clips=4, frames=4),
         completion=StageConfig(steps=20_000, rate=3e-4, clips=8, windows=2),
         diffusion=StageConfig(steps=40_000, rate=5e-4, clips=4, windows=1, frames=4, warmup=500),
@@ -93,6 +111,7 @@ def base_recipe() -> TrainConfig:
     """For GPUs; the autoencoder comes from published weights."""
     return TrainConfig(
         model=preset("base"),
+        weights=WEIGHTS,
         autoencoder=StageConfig(steps=0, rate=1e-4),
         completion=StageConfig(steps=100_000, rate=1e-4, clips=32, windows=2, warmup=1000),
         diffusion=StageConfig(steps=200_000, rate=1e-4, clips=16, frames=4, warmup=2000),

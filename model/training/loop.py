@@ -111,6 +111,10 @@ class _Run:
             self.progress = self.saved.progress
             clips.restore(self.progress.source)
         self.nets.to(config.device)
+        self.nets.denoiser.checkpointing = config.checkpointing
+        # All at once: what a late stage lacks is found out before the first step, not after days.
+        with torch.random.fork_rng():
+            self.stages = {name: make(self.nets, config) for name, make in STAGES.items()}
         self.drawn = clips.train()
         self._enter(self.progress.stage)
         if self.saved is not None:
@@ -123,6 +127,8 @@ class _Run:
         """True when the last stage is done, False when stopped before; saved in both cases."""
         names = list(STAGES)
         for name in names[names.index(self.progress.stage) :]:
+            if self.config.stage(name).steps == 0:
+                continue  # never begun, so a continuation may still give it steps
             if name != self.stage.name:
                 self._enter(name)
             if not self._one_stage():
@@ -133,7 +139,7 @@ class _Run:
 
     def _enter(self, name: str) -> None:
         """A fresh optimiser and mean over what this stage trains; all else is frozen."""
-        self.stage: Stage = STAGES[name](self.nets, self.config)
+        self.stage: Stage = self.stages[name]
         self.nets.requires_grad_(False).eval()
         trained = self.stage.trained()
         self.shares = [self.stage.rate_of(part) for part in trained]
@@ -155,8 +161,7 @@ class _Run:
                 self._save()
                 self.export()
         self.ema.copy_to(self.nets)
-        if settings.steps > 0:
-            self.stage.finish(self._batches(settings, first=settings.steps))
+        self.stage.finish(self._batches(settings, first=settings.steps))
         self.progress.done[name] = settings.steps
         return True
 

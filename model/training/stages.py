@@ -4,24 +4,33 @@
     completion    speech, pose, references -> lips and jaw
     diffusion     the denoiser, with true landmarks
     joint         the denoiser, with predicted lips and jaw; the loss flows into completion
+    refine        joint on consecutive frames, and the picture they make in one step judged in pixels
 
 B windows, T frames of a window, K pictures taken from it, R references, C H W picture or latent, P points.
 """
+
+# ruff: noqa: N815  (shape suffixes)
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_max_pool2d
 
 from model.batch import ClipBatch
-from model.loss import autoencoder_loss, completion_loss, diffusion_loss, region_weight
+from model.loss import autoencoder_loss, completion_loss, diffusion_loss, min_snr, picture_loss, region_weight
 from model.networks import Networks
-from model.sampling import forward_process, target
+from model.perceptual import lpips, pyramid
+from model.sampling import estimate, forward_process, signal_to_noise, target
+from model.sync import SyncExpert, sync_loss
 from model.training.config import TrainConfig
+from model.training.sync import load_expert
+from shards.errors import RequestError
 from shards.topology import topology
 
 SCALE_BATCHES = 4
@@ -94,47 +103,93 @@ class CompletionStage(Stage):
         return hat
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Denoised:
+    """What the denoiser made of K pictures of each of B windows; N = B*K."""
+
+    at_BK: Tensor
+    """Their frames."""
+    x_BKCHW: Tensor
+    seen_BK: Tensor
+    lm_NP2: Tensor
+    """The true landmarks."""
+    z_NCHW: Tensor
+    z_t_NCHW: Tensor
+    noise_NCHW: Tensor
+    t_N: Tensor
+    hat_NCHW: Tensor
+    """What the denoiser said: v, the noise or z."""
+
+
 class DiffusionStage(Stage):
     name = "diffusion"
     max_noise = 1.0
+
+    def __init__(self, networks: Networks, config: TrainConfig) -> None:
+        super().__init__(networks, config)
+        self.model, self.process = config.model, forward_process(config.model.diffusion)
+        self.in_a_row, self.drop = config.model.denoiser.temporal_attention, config.drop_condition
 
     def trained(self) -> dict[str, nn.Module]:
         return {"denoiser": self.nets.denoiser, "reference": self.nets.reference}
 
     def loss(self, batch: ClipBatch, generator: torch.Generator) -> dict[str, Tensor]:
-        return {"diffusion": self.denoise(batch, batch.landmarks_BTP2, generator)}
+        return {"diffusion": self.error(batch, self.denoise(batch, batch.landmarks_BTP2, generator))}
 
-    def denoise(self, batch: ClipBatch, lm_BTP2: Tensor, generator: torch.Generator) -> Tensor:
-        """|| v - v^ ||^2 on some frames of each window, told the landmarks `lm`."""
-        model, nets = self.config.model, self.nets
-        x_BKCHW, at_BK = _pick(batch, self.config.stage(self.name).frames, generator)
-        b, k = at_BK.shape
-        rows = _rows(at_BK)
-        lm, true_lm = lm_BTP2[rows, at_BK].flatten(0, 1), batch.landmarks_BTP2[rows, at_BK].flatten(0, 1)
-
-        # z, its context, and F_a: nothing here is trained
-        with torch.no_grad():
-            hidden_BKCHW = x_BKCHW * (1 - batch.mask_HW)
-            refs_BRCHW = batch.ref_frames_BRCHW
-            parts = [x_BKCHW.flatten(0, 1), hidden_BKCHW.flatten(0, 1), refs_BRCHW.flatten(0, 1)]
-            encoded = nets.autoencoder.encode(torch.cat(parts))
-            z, source, refs = encoded[: b * k], encoded[b * k : 2 * b * k], encoded[2 * b * k :]
-        mask_1HW = latent_mask(batch.mask_HW, model.latent_px)
-        references = nets.reference(refs.reshape(b, -1, *refs.shape[1:]))
+    def denoise(self, batch: ClipBatch, lm_BTP2: Tensor, generator: torch.Generator) -> Denoised:
+        """Some frames of each window: noised, and denoised by who is told the landmarks `lm`."""
+        nets, count = self.nets, self.config.stage(self.name).frames
+        x_BKCHW, at_BK = (_run if self.in_a_row else _pick)(batch, count, generator)
+        (b, k), rows = at_BK.shape, _rows(at_BK)
+        z, source, refs_BRCHW = self._latents(batch, x_BKCHW)
+        references = nets.reference(refs_BRCHW)
 
         # q(z_t | z)
-        process = forward_process(model.diffusion)
-        limit = max(int(model.diffusion.num_steps * self.max_noise), 1)
-        t_B = torch.randint(0, limit, (b * k,), generator=generator).to(z.device)
+        limit = max(int(self.model.diffusion.num_steps * self.max_noise), 1)
+        t_N = torch.randint(0, limit, (b * k,), generator=generator).to(z.device)
         noise = torch.randn(z.shape, generator=generator).to(z)
-        z_t = process.add_noise(z, noise, t_B)
+        told_N = [_dropped(b * k, self.drop, generator).to(z) for _ in range(2)]
+        if self.in_a_row:  # as in dubbing: one noise for all frames of a window; and one t, and all told or none
+            t_N, noise, *told_N = (_first_of(drawn, k) for drawn in (t_N, noise, *told_N))
+        z_t = self.process.add_noise(z, noise, t_N)
 
         # v^
-        told = [_dropped(b * k, self.config.drop_condition, generator).to(z) for _ in range(2)]
-        hat = nets.denoiser(z_t, mask_1HW.expand(b * k, -1, -1, -1), source, t_B, lm, references, *told)
-        seen_B = batch.seen_BT[rows, at_BK].flatten()
-        weight = region_weight(mask_1HW, true_lm, seen_B, self.topology, self.weights)
-        return diffusion_loss(hat, target(process, model.diffusion, z, noise, t_B), weight)
+        mask_1HW = latent_mask(batch.mask_HW, self.model.latent_px)
+        said = (batch.audio_BTWC if self.model.denoiser.landmarks == "audio" else lm_BTP2)[rows, at_BK].flatten(0, 1)
+        seen_BK = batch.seen_BT[rows, at_BK]
+        moment_BK = at_BK.float().masked_fill(~seen_BK, torch.nan) if self.in_a_row else None
+        hat = nets.denoiser(
+            z_t, mask_1HW.expand(b * k, -1, -1, -1), source, t_N, said, references, *told_N, moment_VT=moment_BK
+        )
+        return Denoised(
+            at_BK=at_BK,
+            x_BKCHW=x_BKCHW,
+            seen_BK=seen_BK,
+            lm_NP2=batch.landmarks_BTP2[rows, at_BK].flatten(0, 1),
+            z_NCHW=z,
+            z_t_NCHW=z_t,
+            noise_NCHW=noise,
+            t_N=t_N,
+            hat_NCHW=hat,
+        )
+
+    def error(self, batch: ClipBatch, made: Denoised) -> Tensor:
+        """|| v - v^ ||^2."""
+        config, mask_1HW = self.model.diffusion, latent_mask(batch.mask_HW, self.model.latent_px)
+        weight = region_weight(mask_1HW, made.lm_NP2, made.seen_BK.flatten(), self.topology, self.weights)
+        wanted = target(self.process, config, made.z_NCHW, made.noise_NCHW, made.t_N)
+        share_N = None
+        if config.min_snr is not None:
+            share_N = min_snr(signal_to_noise(self.process, made.t_N), config.prediction, config.min_snr)
+        return diffusion_loss(made.hat_NCHW, wanted, weight, share_N)
+
+    @torch.no_grad()
+    def _latents(self, batch: ClipBatch, x_BKCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """z and its masked source, (N, C, H, W) each, and the references' (B, R, C, H, W); nothing here is trained."""
+        n, hidden_BKCHW = x_BKCHW.shape[0] * x_BKCHW.shape[1], x_BKCHW * (1 - batch.mask_HW)
+        parts = [x_BKCHW.flatten(0, 1), hidden_BKCHW.flatten(0, 1), batch.ref_frames_BRCHW.flatten(0, 1)]
+        z_NCHW, source_NCHW, refs = self.nets.autoencoder.encode(torch.cat(parts)).tensor_split([n, 2 * n])
+        return z_NCHW, source_NCHW, refs.reshape(*batch.ref_frames_BRCHW.shape[:2], *refs.shape[1:])
 
 
 class JointStage(DiffusionStage):
@@ -155,14 +210,53 @@ class JointStage(DiffusionStage):
         hat_BTP2 = self.first.complete(batch)
         parts = completion_loss(hat_BTP2, batch.landmarks_BTP2, batch.seen_BT, self.topology, self.weights)
         told_BTP2 = hat_BTP2 if self.config.end_to_end else hat_BTP2.detach()
+        made = self.denoise(batch, told_BTP2, generator)
         return {
-            "diffusion": self.denoise(batch, told_BTP2, generator),
+            "diffusion": self.error(batch, made),
+            **self.judged(batch, made),
             **{name: self.weights.completion * part for name, part in parts.items()},
         }
 
+    def judged(self, batch: ClipBatch, made: Denoised) -> dict[str, Tensor]:
+        """What else there is to say of the picture; the joint stage leaves it at its latent."""
+        del batch, made
+        return {}
+
+
+class RefineStage(JointStage):
+    name = "refine"
+
+    def __init__(self, networks: Networks, config: TrainConfig) -> None:
+        super().__init__(networks, config)
+        self.in_a_row, self.drop = True, 0.0  # lips that are told nothing cannot be in sync
+        own = config.refine
+        self.perceptual = (pyramid() if own.lpips is None else lpips(Path(own.lpips))).to(networks.device)
+        self.expert: SyncExpert | None = None
+        if own.expert is not None:
+            self.expert = load_expert(Path(own.expert)).to(networks.device)
+            _need_room(config, self.expert.config.frames)
+
+    def judged(self, batch: ClipBatch, made: Denoised) -> dict[str, Tensor]:
+        """The decoded one-step estimate against the truth, and its lips against the speech."""
+        z_NCHW = estimate(self.process, self.model.diffusion, made.z_t_NCHW, made.hat_NCHW, made.t_N)
+        true_NCHW, seen_N = made.x_BKCHW.flatten(0, 1), made.seen_BK.flatten()
+        # What is shown is generated inside the mask alone: so is what is judged.
+        hat_NCHW = torch.lerp(true_NCHW, self.nets.autoencoder.decode(z_NCHW), batch.mask_HW)
+        inside = region_weight(batch.mask_HW[None], made.lm_NP2, seen_N, self.topology, self.weights) * batch.mask_HW
+        parts = {
+            "pixel": self.weights.pixel * picture_loss(hat_NCHW, true_NCHW, inside),
+            "perceptual": self.weights.perceptual * self.perceptual(hat_NCHW, true_NCHW, inside),
+        }
+        whole_B = made.seen_BK.all(dim=1)
+        if self.expert is not None and whole_B.any():
+            frames_BKCHW = hat_NCHW.reshape(made.x_BKCHW.shape)[whole_B]
+            audio_BKWC = batch.audio_BTWC[_rows(made.at_BK), made.at_BK][whole_B]
+            parts["sync"] = self.weights.sync * sync_loss(self.expert, frames_BKCHW, audio_BKWC)
+        return parts
+
 
 STAGES: dict[str, Callable[[Networks, TrainConfig], Stage]] = {
-    s.name: s for s in (AutoencoderStage, CompletionStage, DiffusionStage, JointStage)
+    s.name: s for s in (AutoencoderStage, CompletionStage, DiffusionStage, JointStage, RefineStage)
 }
 """In the order they run."""
 
@@ -179,9 +273,31 @@ def _pick(batch: ClipBatch, count: int, generator: torch.Generator) -> tuple[Ten
     return batch.frames_BTCHW[_rows(at_BK), at_BK], at_BK
 
 
+def _run(batch: ClipBatch, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`count` consecutive frames of each window from a random one on: (B, K, C, H, W) and their (B, K) places."""
+    b, length = batch.seen_BT.shape
+    count = min(count, length)
+    first_B = torch.randint(0, length - count + 1, (b,), generator=generator)
+    at_BK = (first_B[:, None] + torch.arange(count)).to(batch.seen_BT.device)
+    return batch.frames_BTCHW[_rows(at_BK), at_BK], at_BK
+
+
+def _need_room(config: TrainConfig, frames: int) -> None:
+    """The sync expert judges so many frames in a row: they must be drawn, and a window must have them."""
+    if config.refine.frames < frames:
+        raise RequestError(f"the sync expert looks at {frames}", field="refine.frames", value=config.refine.frames)
+    if (length := config.model.completion.window_frames) < frames:
+        raise RequestError(f"the sync expert looks at {frames} frames", field="completion.window_frames", value=length)
+
+
 def _rows(at_BK: Tensor) -> Tensor:
     """(B, 1): the window each of these frames is in."""
     return torch.arange(len(at_BK), device=at_BK.device)[:, None]
+
+
+def _first_of(drawn_N: Tensor, k: int) -> Tensor:
+    """What was drawn for the first of each k neighbours, for all of them."""
+    return drawn_N[::k].repeat_interleave(k, dim=0)
 
 
 def _dropped(count: int, share: float, generator: torch.Generator) -> Tensor:

@@ -9,7 +9,7 @@ from model.config import AutoencoderConfig, CompletionConfig, DenoiserConfig, La
 from model.networks import Networks
 from model.pipeline import DubbingPipeline
 from model.training.clips import ListedClips
-from model.training.config import StageConfig, TrainConfig
+from model.training.config import RefineConfig, StageConfig, TrainConfig
 from shards.schema import ClipSample
 from tests.support.clips import make_clip
 
@@ -35,7 +35,13 @@ def nano() -> ModelConfig:
 def nano_training() -> TrainConfig:
     stage = StageConfig(steps=3, rate=1e-3, clips=2, frames=2, warmup=2)
     return TrainConfig(
-        model=nano(), autoencoder=stage, completion=stage, diffusion=stage, joint=stage, checkpoint_every=100
+        model=nano(),
+        autoencoder=stage,
+        completion=stage,
+        diffusion=stage,
+        joint=stage,
+        refine=RefineConfig(steps=3, rate=1e-3, clips=2, frames=4, warmup=2),
+        checkpoint_every=100,
     )
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.config import DiffusionConfig
-from model.sampling import forward_process, guided, sample, sampler, shot_noise, target
+from model.sampling import estimate, forward_process, guided, sample, sampler, shot_noise, target
 from shards.errors import RequestError
 
 Z = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -31,6 +31,17 @@ def test_who_knows_the_answer_samples_it(
 
     made = sample(knows, shot_noise((4, 8, 8), 3, Z.device).expand(2, -1, -1, -1), sampler(config), steps)
     torch.testing.assert_close(made, Z, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("prediction", ["v_prediction", "epsilon", "sample"])
+def test_who_says_the_right_thing_is_solved_for_the_clean_latent(
+    prediction: Literal["v_prediction", "epsilon", "sample"],
+) -> None:
+    config = DiffusionConfig(prediction=prediction)
+    process, t = forward_process(config), torch.tensor([30, 600])
+    noise = torch.randn(Z.shape, generator=torch.Generator().manual_seed(2))
+    said = target(process, config, Z, noise, t)
+    torch.testing.assert_close(estimate(process, config, process.add_noise(Z, noise, t), said, t), Z)
 
 
 def test_one_seed_is_one_noise_and_another_is_another() -> None:

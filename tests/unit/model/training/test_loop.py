@@ -12,8 +12,9 @@ from model.errors import CheckpointMismatch, NonFinite
 from model.pipeline import DubbingPipeline
 from model.training.checkpoint import STATE
 from model.training.clips import ListedClips
-from model.training.config import STAGE_NAMES, TrainConfig
+from model.training.config import STAGE_NAMES, RefineConfig, TrainConfig
 from model.training.loop import StepReport, TrainResult, train
+from shards.errors import RequestError
 from tests.support.clips import make_clip
 from tests.unit.model.conftest import nano_training
 
@@ -40,7 +41,7 @@ def test_all_stages_run_and_leave_a_model(train_config: TrainConfig, clips: List
     result = train(train_config, clips, tmp_path, on_step=reports.append)
     assert result.finished
     assert [r.stage for r in reports] == [name for name in STAGE_NAMES for _ in range(3)]
-    assert [r.total_step for r in reports] == list(range(1, 13))
+    assert [r.total_step for r in reports] == list(range(1, 16))
     assert reports[0].rate == pytest.approx(0.5e-3)  # half-way through a warm-up of two steps
     pipe = DubbingPipeline.from_pretrained(tmp_path)
     assert pipe.trained == dict.fromkeys(STAGE_NAMES, 3)
@@ -53,7 +54,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
     return train(nano_training(), fresh_clips(), tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize("stops", [[3], [5, 2], [11]])
+@pytest.mark.parametrize("stops", [[3], [5, 2], [11], [13]])
 def test_a_run_stopped_and_continued_equals_an_uninterrupted_one(
     train_config: TrainConfig, tmp_path: Path, whole: TrainResult, stops: list[int]
 ) -> None:
@@ -121,6 +122,36 @@ def test_a_stage_not_yet_done_may_be_made_longer(train_config: TrainConfig, tmp_
         train(longer, fresh_clips(), tmp_path)
 
 
+def test_a_finished_run_may_be_given_a_stage_it_never_began(train_config: TrainConfig, tmp_path: Path) -> None:
+    before = train_config.model_copy(update={"refine": RefineConfig()})
+    assert train(before, fresh_clips(), tmp_path).trained == dict.fromkeys(STAGE_NAMES[:-1], 3)
+    after = train(train_config, fresh_clips(), tmp_path)
+    assert after.trained == dict.fromkeys(STAGE_NAMES, 3)
+    other = train_config.refine.model_copy(update={"rate": 0.5})
+    with pytest.raises(CheckpointMismatch, match=r"refine\.rate"):
+        train(train_config.model_copy(update={"refine": other}), fresh_clips(), tmp_path)
+
+
+def test_what_a_late_stage_lacks_is_found_out_before_the_first_step(
+    train_config: TrainConfig, clips: ListedClips, tmp_path: Path
+) -> None:
+    refine = train_config.refine.model_copy(update={"expert": str(tmp_path / "nowhere")})
+    with pytest.raises(RequestError, match="no sync expert here"):
+        train(train_config.model_copy(update={"refine": refine}), clips, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_checkpointing_may_change_within_a_run_and_changes_no_weight(
+    train_config: TrainConfig, tmp_path: Path, whole: TrainResult
+) -> None:
+    stop = StopAfter(8)
+    train(train_config, fresh_clips(), tmp_path, on_step=stop.report, should_stop=stop.asked)
+    rest = train(train_config.model_copy(update={"checkpointing": True}), fresh_clips(), tmp_path)
+    a, b = (load_file(folder / "model.safetensors") for folder in (whole.folder, rest.folder))
+    for name, value in a.items():
+        torch.testing.assert_close(b[name], value, msg=name)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(train_config: TrainConfig, tmp_path: Path) -> None:
     exploding = train_config.model_copy(
         update={"completion": train_config.completion.model_copy(update={"rate": 1e30, "warmup": 0})}
@@ -142,7 +173,13 @@ def test_it_learns_a_clip(train_config: TrainConfig, tmp_path: Path) -> None:
     stage = train_config.completion.model_copy(update={"steps": 30, "rate": 5e-3, "clips": 1, "warmup": 5})
     idle = train_config.autoencoder.model_copy(update={"steps": 0})
     config = train_config.model_copy(
-        update={"autoencoder": stage, "completion": stage, "diffusion": stage, "joint": idle}
+        update={
+            "autoencoder": stage,
+            "completion": stage,
+            "diffusion": stage,
+            "joint": idle,
+            "refine": train_config.refine.model_copy(update={"steps": 0}),
+        }
     )
     losses: dict[str, list[float]] = {}
     train(
