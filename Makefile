@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dub test slow check fix bench chaos e2e sample sample-model constraints clean
+.PHONY: help setup dub test slow check fix bench bench-gpu chaos e2e sample sample-model constraints clean
 
 # The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -63,6 +63,9 @@ fix: setup  ## what the linter and the formatter can mend
 
 bench: setup  ## measured numbers: ratios within one run (some only: make bench WHAT=reader)
 	@$(BIN)/python -m tests.support.bench $(WHAT)
+
+bench-gpu: setup  ## the model's speed on a CUDA device: training steps, frames/s, the floor of their arithmetic
+	@$(BIN)/python -m tests.support.bench_model
 
 SCHEDULES := 200
 SEED := 0

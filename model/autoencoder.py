@@ -14,12 +14,17 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, silu
 
 from model.config import AutoencoderConfig
 from model.layers import zeroed
 from shards.errors import RequestError
+
+HUB = "hub:"
+"""Before a source that lies on the Hugging Face hub: a name alone never leaves this machine."""
 
 
 class Residual(nn.Module):
@@ -90,15 +95,14 @@ class KlAutoencoder(nn.Module):
             norm_num_groups=config.norm_groups,
         )
 
-    def load_pretrained(self, folder: Path) -> None:
-        """Takes over published weights from a local folder; refuses another architecture."""
-        if not folder.is_dir():
-            raise RequestError("no folder of autoencoder weights here", field="autoencoder.source", value=str(folder))
-        found = AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    def load_pretrained(self, source: str) -> float:
+        """Takes over published weights and returns their scale; refuses another architecture."""
+        found = _published(source)
         mine, theirs = self.kl.state_dict(), found.state_dict()
         if {k: v.shape for k, v in mine.items()} != {k: v.shape for k, v in theirs.items()}:
-            raise RequestError("these weights have another shape", field="autoencoder.source", value=str(folder))
+            raise RequestError("these weights have another shape", field="autoencoder.source", value=source)
         self.kl.load_state_dict(theirs)
+        return float(found.config["scaling_factor"])
 
     def encode(self, picture_BCHW: Tensor) -> Tensor:
         mode: Tensor = self.kl.encode(picture_BCHW).latent_dist.mode()
@@ -109,29 +113,66 @@ class KlAutoencoder(nn.Module):
         return picture
 
 
+def _published(source: str) -> AutoencoderKL:
+    """From a folder, that of a whole Stable Diffusion included, or from the hub; safetensors only."""
+    folder = _fetched(source.removeprefix(HUB)) if source.startswith(HUB) else Path(source)
+    folder = folder / "vae" if (folder / "vae").is_dir() else folder
+    if not (folder / "config.json").is_file():
+        wanted = f"no autoencoder here; name a folder with its config.json, or {HUB}OWNER/NAME@REVISION"
+        raise RequestError(wanted, field="autoencoder.source", value=source)
+    try:
+        found: AutoencoderKL = AutoencoderKL.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        return found
+    except OSError as error:
+        raise RequestError(f"no safetensors weights: {error}", field="autoencoder.source", value=source) from error
+
+
+def _fetched(name: str) -> Path:
+    """The repository's autoencoder in the hub's cache, fetched when it is not there and the hub may be asked."""
+    repository, _, revision = name.partition("@")
+    wanted = ["config.json", "*.safetensors", "vae/config.json", "vae/*.safetensors"]
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=wanted))
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError) as error:
+        raise RequestError(
+            "neither in the cache nor to be had from the hub; with HF_HUB_OFFLINE=1 it is not asked",
+            field="autoencoder.source",
+            value=f"{HUB}{name}",
+        ) from error
+
+
 class Autoencoder(nn.Module):
     """Either of them, with latents of mean 0 and spread 1 per channel."""
 
     mean_C: Tensor
     std_C: Tensor
+    slicing: bool
+    """Decode picture by picture: less memory, for pictures so large that one of them fills the machine."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.net = LightAutoencoder(config) if config.kind == "light" else KlAutoencoder(config)
+        self.slicing = False
         self.register_buffer("mean_C", torch.zeros(config.latent_channels))
         self.register_buffer("std_C", torch.full((config.latent_channels,), 1 / config.latent_scale))
 
-    def load_pretrained(self, folder: Path) -> None:
+    def load_pretrained(self, source: str) -> None:
+        """Published weights with their published scale, until stage 0 measures it on face crops."""
         if not isinstance(self.net, KlAutoencoder):
             raise RequestError("the light autoencoder has no published weights", field="autoencoder.source")
-        self.net.load_pretrained(folder)
+        scale = self.net.load_pretrained(source)
+        self.mean_C.zero_()
+        self.std_C.fill_(1 / scale)
 
     def encode(self, picture_BCHW: Tensor) -> Tensor:
         """The normalised latent the denoiser works on."""
         return (self.net.encode(picture_BCHW) - self.mean_C[:, None, None]) / self.std_C[:, None, None]
 
     def decode(self, z_BCHW: Tensor) -> Tensor:
-        return self.net.decode(z_BCHW * self.std_C[:, None, None] + self.mean_C[:, None, None])
+        raw_BCHW = z_BCHW * self.std_C[:, None, None] + self.mean_C[:, None, None]
+        if self.slicing and not self.training:
+            return torch.cat([self.net.decode(one_1CHW) for one_1CHW in torch.split(raw_BCHW, 1)])
+        return self.net.decode(raw_BCHW)
 
     def roundtrip(self, picture_BCHW: Tensor, noise_BCHW: Tensor) -> Tensor:
         """There and back with noise on the latent, in shares of its spread: what stage 0 trains.

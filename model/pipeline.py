@@ -1,48 +1,37 @@
-"""DubbingPipeline: a face crop and new speech in, the crop with new lips out. What dubbing and reports call.
+"""DubbingPipeline: face crops and new speech in, the crops with new lips out. What dubbing and reports call.
 
 A diffusers pipeline (`to`, `scheduler`, `from_pretrained`, `save_pretrained`) over one set of networks. Where crops
-come from, and how they go back into the picture, is the caller's.
+come from, and how they go back into the picture, is the caller's; how pictures are made is `rendering.py`.
 
-T frames, S crop side, R reference pictures, N reference faces, P points, B batch, C channels, H W cells.
+T frames, S crop side, R reference pictures, N reference faces, P points, W audio columns, C channels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from torch import Tensor
 
 from model import pretrained
-from model.batch import FRAME_S, audio_columns, pictures
+from model.batch import FRAME_S, audio_columns
 from model.card import one_line
 from model.choice import References, choose
 from model.completion import complete
-from model.config import LandmarkCondition, ModelConfig
-from model.errors import CheckpointMismatch
+from model.config import DiffusionConfig, LandmarkCondition, ModelConfig
 from model.landmarks import at_times, filled, to_px, to_units
 from model.networks import Networks
-from model.sampling import guided, sample, sampler, shot_noise
-from model.talkformer import Tokens
-from model.training.stages import latent_mask
-from shards.crop import crop_window
+from model.rendering import Renderer
+from model.sampling import sampler as scheduler_of
+from model.shot import DubbedClip, Sampling, Shot, Take, need_frames, need_references, need_sound, need_times
+from shards.errors import RequestError
 from shards.schema import F64, U8, AudioFeatures, ClipSample, Landmarks
 from shards.topology import topology
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class DubbedClip:
-    """What the pipeline makes of a clip."""
-
-    frames: U8
-    """(T, S, S, 3) uint8."""
-    landmarks: Landmarks
-    """(T, P, 2) crop px: what the frames were made to follow."""
+SAMPLERS = ("ddim", "dpmsolver++")
 
 
 class DubbingPipeline(DiffusionPipeline):
@@ -54,25 +43,29 @@ class DubbingPipeline(DiffusionPipeline):
         scheduler: Any,
         card: Mapping[str, str] | None = None,
         trained: Mapping[str, int] | None = None,
+        digest: str | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(networks=networks, scheduler=scheduler)  # type: ignore[no-untyped-call]
         self.config_: ModelConfig = networks.config
         self.card, self.trained = dict(card or {}), dict(trained or {})
-        self.digest: str = pretrained.digest(networks.config, networks.state_dict())
-        self._looks: tuple[References, list[Tokens]] | None = None
+        self.digest: str = digest or pretrained.digest(networks.config, networks.state_dict())
+        self._renderer = Renderer(networks)
 
     # -- from and to a folder ------------------------------------------------------------------------------------------
 
     @classmethod
     def from_networks(cls, networks: Networks, **about: Any) -> Self:
-        return cls(networks.eval(), sampler(networks.config.diffusion), **about)
+        return cls(networks.eval(), scheduler_of(networks.config.diffusion), **about)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:  # type: ignore[override]
-        """The model in a folder, float32 on the CPU; `.to("cuda")` moves it."""
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, *, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    ) -> Self:
+        """The model in a folder; half precision is taken by the large weights (see `Networks.to`)."""
         networks, record = pretrained.load(Path(folder))
-        return cls.from_networks(networks, card=record.card, trained=record.trained)
+        pipe = cls.from_networks(networks, card=record.card, trained=record.trained, digest=record.digest)
+        return pipe.to(device, dtype)
 
     def save_pretrained(  # type: ignore[override]
         self, folder: str | Path, *, card: Mapping[str, str] | None = None, half: bool = False
@@ -103,28 +96,73 @@ class DubbingPipeline(DiffusionPipeline):
         """Raises `CheckpointMismatch`, naming both sides, when data are not what this checkpoint was trained on."""
         self.condition.check(topology=topology, features=features, window=window, crop_px=crop_px)
 
+    # -- memory and speed ----------------------------------------------------------------------------------------------
+
+    def enable_vae_slicing(self) -> None:
+        """Decodes frame by frame: at 512 px a batch of 8 asks for eight times the memory of one."""
+        self.networks.autoencoder.slicing = True
+
+    def disable_vae_slicing(self) -> None:
+        self.networks.autoencoder.slicing = False
+
+    def enable_channels_last(self) -> None:
+        """Weights in the order that the convolutions of GPUs with tensor cores read."""
+        for net in (self.networks.autoencoder, self.networks.reference, self.networks.denoiser):
+            net.to(memory_format=torch.channels_last)
+
+    def compile(self, **options: Any) -> None:
+        """`torch.compile` of the denoiser and the decoder. Batches have one shape, so each is compiled once.
+
+        The first call takes the minutes. Another `batch_size` or number of references compiles again.
+        """
+        self.networks.denoiser.compile(**options)
+        self.networks.autoencoder.net.decode = torch.compile(self.networks.autoencoder.net.decode, **options)
+
+    def enable_attention_slicing(self, slice_size: str | int | None = "auto") -> None:
+        """Refused: attention is never a matrix here (scaled-dot-product kernels), so slices would only cost time."""
+        raise _refused("enable_attention_slicing", "attention is never held as a matrix; take a smaller batch_size")
+
+    def enable_xformers_memory_efficient_attention(self, attention_op: Any = None) -> None:
+        """Refused: PyTorch's own kernels are in use."""
+        raise _refused("enable_xformers_memory_efficient_attention", "PyTorch's memory-efficient attention is in use")
+
+    def enable_model_cpu_offload(self, gpu_id: int | None = None, device: Any = None) -> None:
+        """Refused: the denoiser runs at every step and is nearly all of the weights; moving it is slower than it."""
+        raise _refused("enable_model_cpu_offload", "nearly all weights are used at every step; .to(dtype) halves them")
+
     # -- the three steps of a dub --------------------------------------------------------------------------------------
 
-    def choose_references(self, frames: U8, landmarks: Landmarks, count: int | None = None) -> References:
-        """Pictures (R, or `count`) and faces (N) of different mouth openings, all from frames that show the face."""
+    def choose_references(
+        self, frames: U8, landmarks: Landmarks, count: int | None = None, *, target: Landmarks | None = None
+    ) -> References:
+        """Pictures (R, or `count`) and faces (N) of different mouth openings, all from frames that show the face.
+
+        With `target`, the faces to be made, those turned alike are preferred.
+        """
+        need_frames(frames, "references")
         self.check_fits(topology=landmarks.topology_name, crop_px=frames.shape[1])
         return choose(
             frames,
             landmarks,
-            num_pictures=count or self.config_.denoiser.num_references,
+            num_pictures=self.config_.denoiser.num_references if count is None else count,
             num_faces=self.config_.completion.num_references,
+            target=target,
         )
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def predict_landmarks(
         self, features: Sequence[AudioFeatures], times_s: F64, landmarks: Landmarks, references: References
     ) -> Landmarks:
         """The faces that say `features`, at `times_s` on the features' clock; any frame rate, also a variable one.
 
         `landmarks` are the source's, crop px, at these times: their pose is kept, their mouth is never looked at.
-        Completion runs at 25 Hz on the audio's clock and is interpolated. Unseen frames stay NaN.
+        Completion runs at 25 Hz on the audio's clock and is interpolated. Unseen frames stay NaN; before and after
+        the features there is silence.
         """
         self.check_fits(topology=landmarks.topology_name)
+        need_references(references, self.condition)
+        need_times(times_s, landmarks)
+        need_sound(features, self.condition)
         size, device = self.condition.crop_px, self.networks.device
         first, last = np.floor(times_s[0] / FRAME_S), np.ceil(times_s[-1] / FRAME_S)
         ticks_s = np.arange(first, last + 1) * FRAME_S
@@ -151,7 +189,6 @@ class DubbingPipeline(DiffusionPipeline):
             space=landmarks.space,
         )
 
-    @torch.no_grad()
     def render(
         self,
         frames: U8,
@@ -162,70 +199,69 @@ class DubbingPipeline(DiffusionPipeline):
         steps: int = 4,
         batch_size: int = 8,
         guidance: float = 1.0,
+        sampler: str | None = None,
         on_progress: Callable[[int], None] | None = None,
     ) -> U8:
-        """The crops of one shot with the mouth of `target`. One `seed`, one noise for the whole shot.
+        """The crops of one shot with the mouth of `target`; frames whose target is NaN come back as they are."""
+        take = Take(frames=frames, target=target, references=references, seed=seed)
+        sampling = Sampling(steps=steps, guidance=guidance, batch_size=batch_size)
+        return self.render_all([take], sampling, sampler=sampler, on_progress=on_progress)[0]
 
-        Frames whose target is NaN, and everything outside the window's mask, come back as they are.
-        `on_progress` is told how many frames are done so far.
+    def render_all(
+        self,
+        takes: Sequence[Take],
+        sampling: Sampling | None = None,
+        *,
+        sampler: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[U8]:
+        """Several shots, of one title or of many, in shared batches; each is what it is alone (see `rendering.py`).
+
+        `sampler` is one of SAMPLERS; None: the pipeline's `scheduler`. `on_progress` hears how many frames are done.
         """
-        self.check_fits(topology=target.topology_name, crop_px=frames.shape[1])
-        if len(target) != len(frames):
-            raise CheckpointMismatch.between("target", checkpoint=f"{len(frames)} frames", given=f"{len(target)}")
-        config, device = self.config_, self.networks.device
-        side = config.latent_px
-        noise_1CHW = shot_noise((config.autoencoder.latent_channels, side, side), seed, device)
-        looks = self._features_of(references)
-        out, todo = frames.copy(), np.flatnonzero(target.seen())
-        for start in range(0, len(todo), batch_size):
-            at = todo[start : start + batch_size]
-            lm_BP2 = torch.from_numpy(to_units(target.points[at], config.condition.crop_px)).to(device)
-            out[at] = self._render_batch(frames[at], lm_BP2, looks, noise_1CHW, steps, guidance)
-            if on_progress is not None:
-                on_progress(start + len(at))
-        return out
+        return self._renderer.render(takes, self._scheduler(sampler), sampling or Sampling(), on_progress)
 
     def __call__(
-        self, clip: ClipSample, *, features: Sequence[AudioFeatures] | None = None, seed: int = 0, steps: int = 4
-    ) -> DubbedClip:
-        """The whole of it for one clip; `features` are of the new speech, the clip's own when None."""
-        self.condition.check_sample(clip)
-        references = self.choose_references(clip.frames, clip.landmarks)
-        said = clip.features if features is None else features
-        target = self.predict_landmarks(said, clip.times.seconds(), clip.landmarks, references)
-        made = self.render(clip.frames, target, references, seed=seed, steps=steps)
-        return DubbedClip(frames=made, landmarks=target)
+        self,
+        shots: Shot | ClipSample | Sequence[Shot | ClipSample],
+        *,
+        steps: int = 4,
+        guidance: float = 1.0,
+        batch_size: int = 8,
+        sampler: str | None = None,
+        on_progress: Callable[[int], None] | None = None,
+    ) -> list[DubbedClip]:
+        """The whole of it, for one shot or for several at once. A clip by itself says what it says: see `Shot.of`."""
+        listed = [shots] if isinstance(shots, Shot | ClipSample) else shots
+        sampling = Sampling(steps=steps, guidance=guidance, batch_size=batch_size)
+        takes = [self._take(Shot.of(shot) if isinstance(shot, ClipSample) else shot) for shot in listed]
+        made = self.render_all(takes, sampling, sampler=sampler, on_progress=on_progress)
+        return [DubbedClip(frames=m, landmarks=take.target) for m, take in zip(made, takes, strict=True)]
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
-    def _render_batch(
-        self, frames: U8, lm_BP2: Tensor, looks: list[Tokens], noise_1CHW: Tensor, steps: int, guidance: float
-    ) -> U8:
-        nets, b = self.networks, len(frames)
-        window = crop_window(self.condition.window)
-        mask = window.mask(self.condition.crop_px)
-        mask_HW = torch.from_numpy(mask).to(nets.device)
-        source_BCHW = nets.autoencoder.encode(pictures(frames).to(nets.device) * (1 - mask_HW))
-        mask_B1HW = latent_mask(mask_HW, self.config_.latent_px).expand(b, -1, -1, -1)
+    def _take(self, shot: Shot) -> Take:
+        """The shot with its mouth decided."""
+        shot.check(self.condition)
+        references = shot.references or self.choose_references(shot.frames, shot.landmarks)
+        return Take(
+            frames=shot.frames,
+            target=self.predict_landmarks(shot.features, shot.times_s, shot.landmarks, references),
+            references=references,
+            seed=shot.seed,
+            times_s=shot.times_s,
+            features=shot.features,
+            name=shot.name,
+        )
 
-        def predict(z_BCHW: Tensor, t_B: Tensor) -> Tensor:
-            said: Tensor = nets.denoiser(z_BCHW, mask_B1HW, source_BCHW, t_B, lm_BP2, looks)
-            if guidance == 1.0:
-                return said
-            unsaid = nets.denoiser(z_BCHW, mask_B1HW, source_BCHW, t_B, lm_BP2, looks, motion_scale=0.0)
-            return guided(said, unsaid, guidance)
+    def _scheduler(self, name: str | None) -> Any:
+        if name is None:
+            return self.scheduler
+        if name not in SAMPLERS:
+            raise RequestError("unknown sampler", field="sampler", value=name, choices=SAMPLERS)
+        knobs = {**self.config_.diffusion.model_dump(), "sampler": name}
+        return scheduler_of(DiffusionConfig.model_validate(knobs))
 
-        z_BCHW = sample(predict, noise_1CHW.expand(b, -1, -1, -1), self.scheduler, steps)
-        made = (nets.autoencoder.decode(z_BCHW).permute(0, 2, 3, 1).cpu().numpy() + 1) * 127.5
-        # Where the mask is 0 this is the source byte for byte: x * 1 + made * 0, rounded.
-        mixed = frames * (1 - mask[..., None]) + np.clip(made, 0, 255) * mask[..., None]
-        out: U8 = np.round(mixed).astype(np.uint8)
-        return out
 
-    def _features_of(self, references: References) -> list[Tokens]:
-        """F_a of these references; kept, since a title is rendered in many calls with the same ones."""
-        device = self.networks.device
-        if self._looks is None or self._looks[0] is not references or self._looks[1][0].value_BMD.device != device:
-            z_RCHW = self.networks.autoencoder.encode(pictures(references.frames).to(device))
-            self._looks = (references, self.networks.reference(z_RCHW[None]))
-        return self._looks[1]
+def _refused(name: str, why: str) -> RequestError:
+    return RequestError(f"not here: {why}", field=name)

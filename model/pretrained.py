@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from model.card import model_card
 from model.config import ModelConfig
-from model.errors import CheckpointDamaged
+from model.errors import CheckpointDamaged, CheckpointMismatch, NonFiniteWeights
 from model.networks import Networks
 from shards.errors import RequestError
 from shards.fingerprint import canonical_json
@@ -42,8 +43,11 @@ class ModelRecord:
     """For people: data, recipe, figures, limits."""
 
 
-def digest(config: ModelConfig, weights: Mapping[str, Tensor]) -> str:
-    """sha256 over the config and every tensor's name, shape and float32 value: the same wherever it is computed."""
+def digest(config: ModelConfig | Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """sha256 over the config as it is written and every tensor's name, shape and float32 value.
+
+    As written, not as read back: a knob that a later version adds does not give older models another name.
+    """
     total = hashlib.sha256(canonical_json(config))
     for name in sorted(weights):
         value = weights[name].detach().float().cpu().contiguous()
@@ -57,6 +61,8 @@ def save(folder: Path, networks: Networks, *, trained: Mapping[str, int], card: 
     folder.mkdir(parents=True, exist_ok=True)
     dtype = torch.float16 if half else torch.float32
     weights = {name: value.detach().to("cpu", dtype).contiguous() for name, value in networks.state_dict().items()}
+    if broken := [name for name, value in weights.items() if not value.isfinite().all()]:
+        raise NonFiniteWeights(broken, half=half)
     named = digest(networks.config, weights)
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -83,18 +89,40 @@ def load(folder: Path) -> tuple[Networks, ModelRecord]:
     """The networks (float32, on the CPU) and their record; refuses what is no model or does not belong together."""
     if missing := [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]:
         raise RequestError(f"no model here: {', '.join(missing)} missing", field="checkpoint", value=str(folder))
-    raw = json.loads((folder / CONFIG).read_text())
-    check_schema_version(raw.get("schema_version"), str(folder / CONFIG))
+    raw = _read_config(folder)
     try:
         config = ModelConfig.model_validate(raw["model"])
+        written, trained, card = str(raw["digest"]), dict(raw["trained"]), dict(raw["card"])
         weights = load_file(folder / WEIGHTS)
-    except (ValidationError, SafetensorError, KeyError) as error:
+    except (ValidationError, SafetensorError, KeyError, TypeError) as error:
         raise CheckpointDamaged(f"{folder}: not a readable model: {error}") from error
-    if (found := digest(config, weights)) != raw["digest"]:
-        raise CheckpointDamaged(
-            f"{folder}: {WEIGHTS} is {found[:12]}, but {CONFIG} was written for {raw['digest'][:12]}"
-        )
+    if (found := digest(raw["model"], weights)) != written:
+        raise CheckpointDamaged(f"{folder}: {WEIGHTS} is {found[:12]}, but {CONFIG} was written for {written[:12]}")
     networks = Networks(config)
+    _fill(networks, weights, folder)
+    return networks.eval().requires_grad_(False), ModelRecord(config=config, digest=found, trained=trained, card=card)
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    try:
+        raw = json.loads((folder / CONFIG).read_text())
+    except ValueError as error:
+        raise CheckpointDamaged(f"{folder / CONFIG}: not JSON: {error}") from error
+    if not isinstance(raw, dict):
+        raise CheckpointDamaged(f"{folder / CONFIG}: not a record of a model")
+    check_schema_version(raw.get("schema_version"), str(folder / CONFIG))
+    return raw
+
+
+def _fill(networks: Networks, weights: Mapping[str, Tensor], folder: Path) -> None:
+    """Copies the weights in; whole models of networks built otherwise are refused, naming what differs."""
+    have = {name: tuple(value.shape) for name, value in weights.items()}
+    need = {name: tuple(value.shape) for name, value in networks.state_dict().items()}
+    if differs := sorted(name for name in have.keys() | need.keys() if have.get(name) != need.get(name)):
+        shown = ", ".join(f"{name} {have.get(name, 'absent')} for {need.get(name, 'none')}" for name in differs[:5])
+        raise CheckpointMismatch(
+            f"another version of the networks wrote these weights: {len(differs)} tensors differ ({shown})",
+            field="checkpoint",
+            value=str(folder),
+        )
     networks.load_state_dict({name: value.float() for name, value in weights.items()})
-    record = ModelRecord(config=config, digest=found, trained=raw["trained"], card=raw["card"])
-    return networks.eval().requires_grad_(False), record

@@ -1,4 +1,4 @@
-"""A checkpoint and a title: what is in a folder of weights, and in a media file as probing sees it."""
+"""A checkpoint, a preset and a title: what a model is and takes, and what probing sees in a media file."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ from preprocessing.errors import Unusable
 from preprocessing.media.probe import probe
 from shards.fingerprint import plain
 
-BYTES_BY_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
-
 
 def checkpoint_facts(folder: Path) -> dict[str, Any]:
-    """Config, parameters per network, and what the weights take in memory."""
+    """Config, parameters per network, and what weights and calls take in memory."""
     from model.pretrained import load
+    from model.sizes import model_size
 
-    networks, record = load(folder)
-    sizes = networks.sizes()
-    sizes["all"] = sum(sizes.values())
+    _, record = load(folder)
     return {
         "kind": "checkpoint",
         "preset": record.config.name,
         "digest": record.digest,
         "trained": dict(record.trained),
-        "parameters": sizes,
-        "weights_mb": {
-            dtype: {name: round(count * size / 1e6, 3) for name, count in sizes.items()}
-            for dtype, size in BYTES_BY_DTYPE.items()
-        },
+        **model_size(record.config).told(),
         "condition": plain(record.config.condition),
         "config": plain(record.config),
         "card": dict(record.card),
+    }
+
+
+def preset_facts(name: str) -> dict[str, Any]:
+    """The same of a model that is not trained: how large it would be."""
+    from model.presets import preset
+    from model.sizes import model_size
+
+    config = preset(name)
+    return {
+        "kind": "preset",
+        "preset": name,
+        **model_size(config).told(),
+        "condition": plain(config.condition),
+        "config": plain(config),
     }
 
 

@@ -2,6 +2,7 @@
 
 FILE                     a title; FILE.tar: a shard, FILE.tar#KEY: a clip in it
 FOLDER                   a store or a checkpoint
+PRESET                   tiny, compact, base, large: how large such a model is
 STORE@HASH               a dataset, by the first letters of its hash; STORE alone tells of the newest
 STORE#KEY                a clip of the newest dataset, STORE@HASH#KEY of that one; also one it left out
 STORE#UNIT               a unit of work
@@ -15,14 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from flows.inspect.clip import clip_facts
-from flows.inspect.files import checkpoint_facts, title_facts
+from flows.inspect.files import checkpoint_facts, preset_facts, title_facts
 from flows.inspect.shard import clip_in_shard, fetched, shard_facts
 from flows.inspect.stores import dataset_facts, find_clip, full_hash, store_facts, unit_facts
 from shards.errors import RequestError
 from shards.reader import open_dataset
 from shards.store import LAYOUT_PATH, Store, open_store
 
-FORMS = ("FILE", "FILE.tar", "CHECKPOINT_FOLDER", "STORE", "STORE@HASH", "STORE#KEY", "STORE#UNIT", "STORE#objects/...")
+FORMS = (
+    "FILE",
+    "FILE.tar",
+    "CHECKPOINT_FOLDER",
+    "PRESET",
+    "STORE",
+    "STORE@HASH",
+    "STORE#KEY",
+    "STORE#UNIT",
+    "STORE#objects/...",
+)
+PRESETS = ("tiny", "compact", "base", "large")
+"""As `model/presets.py` has them (tested); naming them here keeps torch out of looking at a store."""
 _SHARD = ".tar"
 _KEY_DIGITS = 32
 
@@ -59,6 +72,9 @@ def inspect(target: str, outputs: Outputs | None = None) -> dict[str, Any]:
     if not inner and (folder / "config.json").is_file():
         outputs.refuse("a checkpoint", "picture", "video", "page")
         return checkpoint_facts(folder)
+    if target in PRESETS and not folder.exists():
+        outputs.refuse("a preset", "picture", "video", "page")
+        return preset_facts(target)
     uri, name = _store_and_dataset(place)
     if "://" in uri or Path(uri, LAYOUT_PATH).is_file():
         return _in_store(open_store(uri, create=False), name, inner, outputs)

@@ -12,7 +12,7 @@ def told(found: Mapping[str, Any]) -> str:
     """What a person wants to see of it; `--json` has all."""
     if found["kind"] == "store":
         return _store(found)
-    if found["kind"] == "checkpoint":
+    if found["kind"] in ("checkpoint", "preset"):
         found = {name: value for name, value in found.items() if name != "config"}
     return "\n".join(_lines(found))
 

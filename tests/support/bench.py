@@ -17,7 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.support import bench_engine, bench_faces, bench_pack, bench_quality, bench_reader, bench_sources
+from tests.support import (
+    bench_engine,
+    bench_faces,
+    bench_model,
+    bench_pack,
+    bench_quality,
+    bench_reader,
+    bench_sources,
+    bench_sync,
+)
 
 ROOT = Path(__file__).parents[2]
 HOPPER = ROOT / "examples" / "hopper.mp4"
@@ -38,7 +47,8 @@ def main(wanted: list[str]) -> None:
         ("scoring the clips of examples/hopper.mp4", functools.partial(bench_quality.scoring_cost, HOPPER)),
         ("preprocess examples/hopper.mp4", preprocessing),
         ("dub the sample, two languages", dubbing),
-        ("tiny, one joint training step, one core, s", joint_step_seconds),
+        *bench_model.BENCHES,
+        *bench_sync.BENCHES,
     ):
         if not wanted or any(word in name for word in wanted):
             print(f"{name}: {measure()}", flush=True)
@@ -84,32 +94,6 @@ def dubbing() -> str:
         report = json.loads(Path(folder, "report.json").read_text())
     frames = sum(row["frames"] for row in report["rows"])
     return f"{first:.1f} s for {frames} frames; again, all up to date: {again:.1f} s"
-
-
-def joint_step_seconds() -> str:
-    """The median over a short run of the joint stage on hand-made clips."""
-    import torch
-
-    from model.training.clips import ListedClips
-    from model.training.config import recipe
-    from model.training.loop import StepReport, train
-    from tests.support.clips import make_clip
-
-    torch.set_num_threads(1)
-    config = recipe("tiny")
-    short = {name: config.stage(name).model_copy(update={"steps": 2}) for name in ("autoencoder", "completion")}
-    short |= {"diffusion": config.diffusion.model_copy(update={"steps": 2})}
-    short |= {"joint": config.joint.model_copy(update={"steps": 12})}
-    seconds: list[float] = []
-
-    def on_step(report: StepReport) -> None:
-        if report.stage == "joint":
-            seconds.append(report.seconds)
-
-    clips = ListedClips([make_clip(seed, frames=50, size=64) for seed in range(4)])
-    with tempfile.TemporaryDirectory() as folder:
-        train(config.model_copy(update=short), clips, Path(folder), on_step=on_step)
-    return f"{sorted(seconds)[len(seconds) // 2]:.2f}"
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model.metrics import eye_distance, lip_distance, opening_correlation, opening_rate, psnr_db
+from model.metrics import eye_distance, lip_distance, mouth_weight, opening_correlation, opening_rate, psnr_db
 from shards.schema import F32, Landmarks
 from shards.topology import topology
 
@@ -55,3 +55,15 @@ def test_a_still_mouth_has_no_correlation() -> None:
     still, real = face(talking(np.ones(20))), face(talking(np.sin(np.arange(20)) + 1))
     assert math.isnan(opening_correlation(still, real))
     assert opening_rate(still, real) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_mouth_is_the_box_of_the_lips_with_a_margin() -> None:
+    points = np.zeros((2, 131, 2), np.float32)
+    lips = list(LAYOUT.lips)
+    points[0, lips] = np.linspace((10, 20), (29, 27), len(lips))
+    points[1] = np.nan
+    weight = mouth_weight(face(points), 64, margin=0.1)
+    rows, columns = np.nonzero(weight[0])
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (8, 31, 18, 29)
+    assert weight[0].sum() == 24 * 12
+    assert not weight[1].any()

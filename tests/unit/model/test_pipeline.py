@@ -1,22 +1,25 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 
-from model import pretrained
 from model.choice import References
-from model.config import ModelConfig
-from model.errors import CheckpointDamaged, CheckpointMismatch
-from model.networks import Networks
+from model.errors import CheckpointMismatch
 from model.pipeline import DubbingPipeline
-from shards.errors import RequestError, UnknownSchemaVersion
-from shards.schema import ClipSample, Landmarks
+from model.shot import Shot
+from shards.errors import RequestError
+from shards.schema import AudioFeatures, ClipSample, Landmarks
 from tests.support.clips import make_clip
+
+# diffusers' DPM-Solver hands a tensor to numpy the old way.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+)
 
 
 @pytest.fixture
@@ -32,68 +35,7 @@ def hidden(landmarks: Landmarks, frames: list[int]) -> Landmarks:
     )
 
 
-# -- a folder ----------------------------------------------------------------------------------------------------------
-
-
-def test_a_saved_model_makes_the_same_pictures_bit_for_bit(
-    pipe: DubbingPipeline, clip: ClipSample, tmp_path: Path
-) -> None:
-    digest = pipe.save_pretrained(tmp_path)
-    again = DubbingPipeline.from_pretrained(tmp_path)
-    a, b = pipe(clip, seed=3, steps=2), again(clip, seed=3, steps=2)
-    assert np.array_equal(a.frames, b.frames)
-    assert np.array_equal(a.landmarks.points, b.landmarks.points)
-    assert digest == pipe.digest == again.digest
-
-
-def test_half_precision_halves_the_file_and_has_its_own_name(pipe: DubbingPipeline, tmp_path: Path) -> None:
-    whole = pipe.save_pretrained(tmp_path / "whole")
-    half = pipe.save_pretrained(tmp_path / "half", half=True)
-    sizes = [(tmp_path / name / pretrained.WEIGHTS).stat().st_size for name in ("half", "whole")]
-    assert sizes[0] < 0.7 * sizes[1]
-    assert whole != half == DubbingPipeline.from_pretrained(tmp_path / "half").digest
-
-
-def test_nothing_in_the_folder_is_a_pickle(pipe: DubbingPipeline, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "README.md"}
-    # A safetensors file begins with the length of its JSON header; a pickle or a zip of one does not.
-    head = (tmp_path / pretrained.WEIGHTS).read_bytes()
-    json.loads(head[8 : 8 + int.from_bytes(head[:8], "little")])
-
-
-def test_the_card_says_what_it_was_told(pipe: DubbingPipeline, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path, card={"figures": "PSNR 30 dB"})
-    text = (tmp_path / "README.md").read_text()
-    for said in ("noise", "PSNR 30 dB", "for tests only", pipe.digest, "mediapipe131"):
-        assert said in text
-    assert "for tests only" in DubbingPipeline.from_pretrained(tmp_path).description
-
-
-def test_weights_of_another_config_are_found_out(pipe: DubbingPipeline, config: ModelConfig, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path)
-    DubbingPipeline.from_networks(Networks(config)).save_pretrained(tmp_path / "other")
-    (tmp_path / "other" / pretrained.WEIGHTS).replace(tmp_path / pretrained.WEIGHTS)
-    with pytest.raises(CheckpointDamaged, match="was written for"):
-        DubbingPipeline.from_pretrained(tmp_path)
-
-
-def test_a_cut_file_is_found_out(pipe: DubbingPipeline, tmp_path: Path) -> None:
-    pipe.save_pretrained(tmp_path)
-    weights = tmp_path / pretrained.WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(CheckpointDamaged, match="not a readable model"):
-        DubbingPipeline.from_pretrained(tmp_path)
-
-
-def test_a_newer_schema_and_an_empty_folder_are_refused(pipe: DubbingPipeline, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="no model here"):
-        DubbingPipeline.from_pretrained(tmp_path)
-    pipe.save_pretrained(tmp_path)
-    record = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(record | {"schema_version": 999}))
-    with pytest.raises(UnknownSchemaVersion, match="999"):
-        DubbingPipeline.from_pretrained(tmp_path)
+# -- what does not fit -------------------------------------------------------------------------------------------------
 
 
 def test_data_of_another_kind_are_refused_naming_both(pipe: DubbingPipeline) -> None:
@@ -145,80 +87,61 @@ def test_any_frame_rate_follows_the_same_25_hz_mouth(
     np.testing.assert_allclose(at_odd[1:-1:2], (at_25[1:-1:2] + at_25[2::2]) / 2, atol=1e-3)
 
 
-# -- pictures ----------------------------------------------------------------------------------------------------------
+def test_silence_is_what_lies_beyond_the_sound(pipe: DubbingPipeline, clip: ClipSample, references: References) -> None:
+    own = clip.features[0]
+    short = with_values(own, own.values[:8])
+    ended = np.concatenate([own.values[:8], np.broadcast_to(own.silence, own.values[8:].shape)])
+    told = [
+        pipe.predict_landmarks([sound], clip.times.seconds(), clip.landmarks, references).points
+        for sound in (short, with_values(own, ended), own)
+    ]
+    assert np.array_equal(told[0], told[1])
+    assert (told[0] != told[2]).any()
 
 
-def test_outside_the_mask_and_in_unseen_frames_the_source_comes_back(
-    pipe: DubbingPipeline, clip: ClipSample, references: References
-) -> None:
-    made = pipe.render(clip.frames, hidden(clip.landmarks, [0, 7]), references, seed=1, steps=2)
-    outside = clip.transform.window.mask(32) == 0
-    assert np.array_equal(made[:, outside], clip.frames[:, outside])
-    assert np.array_equal(made[[0, 7]], clip.frames[[0, 7]])
-    assert (made[1] != clip.frames[1]).any()
+def test_three_frames_are_fewer_than_a_window_and_are_dubbed(pipe: DubbingPipeline) -> None:
+    [made] = pipe(make_clip(1, frames=3, size=32), steps=1)
+    assert len(made.frames) == 3
+    assert made.landmarks.seen().all()
 
 
-def test_the_same_seed_is_the_same_picture_whatever_the_batch(
-    pipe: DubbingPipeline, clip: ClipSample, references: References
-) -> None:
-    a, b, other = (
-        pipe.render(clip.frames[:6], clip.landmarks.slice(0, 6), references, seed=seed, steps=2, batch_size=size)
-        for seed, size in ((1, 8), (1, 8), (2, 8))
-    )
-    split = pipe.render(clip.frames[:6], clip.landmarks.slice(0, 6), references, seed=1, steps=2, batch_size=4)
-    assert np.array_equal(a, b)
-    assert (a != other).any()
-    assert np.abs(a.astype(int) - split.astype(int)).max() <= 1
-
-
-def test_the_landmarks_move_the_picture(pipe: DubbingPipeline, clip: ClipSample, references: References) -> None:
-    points = clip.landmarks.points.copy()
-    points[:, list(clip.landmarks.topology.lips), 1] += 4
-    moved = Landmarks(points=points, confidence=clip.landmarks.confidence, topology_name="mediapipe131", space="crop")
-    a, b = (pipe.render(clip.frames, lm, references, seed=1, steps=2) for lm in (clip.landmarks, moved))
-    assert (a != b).any()
-
-
-def test_the_masked_pixels_of_the_source_do_not_reach_the_result(
-    pipe: DubbingPipeline, clip: ClipSample, references: References
-) -> None:
-    mask = clip.transform.window.mask(32)
-    other = np.where(mask[..., None] == 1, 255 - clip.frames, clip.frames).astype(np.uint8)
-    a, b = (pipe.render(frames, clip.landmarks, references, seed=1, steps=2) for frames in (clip.frames, other))
-    assert np.array_equal(a[:, mask == 1], b[:, mask == 1])
-
-
-def test_progress_counts_frames_to_the_end(pipe: DubbingPipeline, clip: ClipSample, references: References) -> None:
-    seen: list[int] = []
-    pipe.render(clip.frames, clip.landmarks, references, seed=1, steps=1, batch_size=10, on_progress=seen.append)
-    assert seen == [10, 20, 24]
-
-
-def test_looks_are_computed_once_for_the_same_references(
-    pipe: DubbingPipeline, clip: ClipSample, references: References
-) -> None:
-    calls: list[torch.Size] = []
-    pipe.networks.reference.register_forward_hook(lambda module, given, made: calls.append(given[0].shape))
-    for _ in range(2):
-        pipe.render(clip.frames[:2], clip.landmarks.slice(0, 2), references, seed=1, steps=1)
-    assert len(calls) == 1
-    three = pipe.choose_references(clip.frames, clip.landmarks, 3)
-    pipe.render(clip.frames[:2], clip.landmarks.slice(0, 2), three, seed=1, steps=1)
-    assert calls[1][1] == 3
+# -- the whole ---------------------------------------------------------------------------------------------------------
 
 
 def test_new_speech_gives_another_mouth(pipe: DubbingPipeline, clip: ClipSample) -> None:
     other = make_clip(2, frames=24, size=32).features
-    own, new = pipe(clip, seed=1, steps=1), pipe(clip, features=other, seed=1, steps=1)
+    own, new = pipe([clip, Shot.of(clip, features=other)], steps=1)
     assert np.abs(own.landmarks.points - new.landmarks.points).max() > 1e-3
 
 
-def test_guidance_of_two_differs_from_one(pipe: DubbingPipeline, clip: ClipSample, references: References) -> None:
-    a, b = (
-        pipe.render(clip.frames, clip.landmarks, references, seed=1, steps=1, guidance=guidance)
-        for guidance in (1.0, 2.0)
+def test_a_shot_is_its_fields_or_a_clip(pipe: DubbingPipeline, clip: ClipSample) -> None:
+    by_hand = Shot(
+        frames=clip.frames,
+        transform=clip.transform,
+        landmarks=clip.landmarks,
+        times_s=clip.times.seconds(),
+        features=clip.features,
+        seed=4,
     )
-    assert (a != b).any()
+    [a], [b] = pipe(by_hand, steps=1), pipe(Shot.of(clip, seed=4), steps=1)
+    assert np.array_equal(a.frames, b.frames)
+
+
+def test_shots_of_several_titles_in_one_call_are_what_each_is_alone(pipe: DubbingPipeline) -> None:
+    shots = [Shot.of(make_clip(n, frames=n + 3, size=32), seed=n) for n in (1, 2, 3)]
+    for shot, made in zip(shots, pipe(shots, steps=2, batch_size=4, sampler="dpmsolver++"), strict=True):
+        [alone] = pipe(shot, steps=2, batch_size=4, sampler="dpmsolver++")
+        assert np.abs(made.frames.astype(int) - alone.frames.astype(int)).max() <= 1
+        assert (made.frames != alone.frames).mean() < 1e-3
+        assert np.array_equal(made.landmarks.points, alone.landmarks.points)
+
+
+def test_samplers_have_names(pipe: DubbingPipeline, clip: ClipSample) -> None:
+    made = [pipe(clip, steps=3, sampler=name)[0].frames for name in ("ddim", "dpmsolver++")]
+    assert (made[0] != made[1]).any()
+    assert np.array_equal(made[0], pipe(clip, steps=3)[0].frames)
+    with pytest.raises(RequestError, match=r"`sampler`.*did you mean 'ddim'"):
+        pipe(clip, sampler="dimm")
 
 
 def test_it_is_a_diffusers_pipeline(pipe: DubbingPipeline, clip: ClipSample, references: References) -> None:
@@ -227,3 +150,85 @@ def test_it_is_a_diffusers_pipeline(pipe: DubbingPipeline, clip: ClipSample, ref
     before = pipe.render(clip.frames[:1], clip.landmarks.slice(0, 1), references, seed=1)
     pipe.scheduler = DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing="leading")
     assert (pipe.render(clip.frames[:1], clip.landmarks.slice(0, 1), references, seed=1) != before).any()
+
+
+def test_slicing_and_memory_order_change_no_picture(pipe: DubbingPipeline, clip: ClipSample) -> None:
+    [before] = pipe(clip, steps=1)
+    pipe.enable_vae_slicing()
+    pipe.enable_channels_last()
+    [after] = pipe(clip, steps=1)
+    assert np.abs(before.frames.astype(int) - after.frames.astype(int)).max() <= 1
+    pipe.disable_vae_slicing()
+    assert not pipe.networks.autoencoder.slicing
+
+
+@pytest.mark.parametrize(
+    "name", ["enable_attention_slicing", "enable_xformers_memory_efficient_attention", "enable_model_cpu_offload"]
+)
+def test_what_would_do_nothing_here_is_refused_with_the_reason(pipe: DubbingPipeline, name: str) -> None:
+    with pytest.raises(RequestError, match=f"{name}.*not here"):
+        getattr(pipe, name)()
+
+
+@pytest.mark.slow
+def test_a_compiled_model_makes_the_same_pictures(pipe: DubbingPipeline, clip: ClipSample) -> None:
+    [plain] = pipe(clip, steps=2)
+    pipe.compile()
+    [compiled] = pipe(clip, steps=2)
+    assert np.abs(plain.frames.astype(int) - compiled.frames.astype(int)).max() <= 1
+
+
+# -- bad input ---------------------------------------------------------------------------------------------------------
+
+
+def with_values(feature: AudioFeatures, values: np.ndarray) -> AudioFeatures:
+    return dataclasses.replace(feature, values=values.astype(np.float32))
+
+
+def unseen(clip: ClipSample) -> Landmarks:
+    return hidden(clip.landmarks, list(range(len(clip.frames))))
+
+
+BAD: dict[str, tuple[Callable[[ClipSample], dict[str, object]], str]] = {
+    "frames that are not square": (lambda c: {"frames": c.frames[:, :, :30]}, "frames are"),
+    "frames of floats": (lambda c: {"frames": c.frames.astype(np.float32)}, "frames are"),
+    "no frames": (lambda c: {"frames": c.frames[:0]}, "at least one"),
+    "fewer faces than frames": (lambda c: {"landmarks": c.landmarks.slice(0, 3)}, "one of each for every frame"),
+    "fewer times than frames": (lambda c: {"times_s": np.arange(3.0)}, "one time for each"),
+    "times that stand still": (lambda c: {"times_s": np.zeros(24)}, "later than the one before"),
+    "times that are no numbers": (lambda c: {"times_s": np.full(24, np.nan)}, "finite"),
+    "no sound": (lambda c: {"features": ()}, "features"),
+    "sound of another kind": (lambda c: {"features": make_clip(1, features=("hubert",)).features}, "hubert"),
+    "sound that is no number": (
+        lambda c: {"features": [with_values(c.features[0], np.full_like(c.features[0].values, np.nan))]},
+        "no numbers",
+    ),
+    "no face in any frame": (lambda c: {"landmarks": unseen(c)}, "no frame shows the face"),
+    "no reference picture": (
+        lambda c: {"references": References(frames=c.frames[:0], landmarks=c.landmarks.points[:1])},
+        "at least one picture",
+    ),
+    "no reference face": (
+        lambda c: {"references": References(frames=c.frames[:1], landmarks=c.landmarks.points[:0])},
+        "at least one picture and one face",
+    ),
+    "a reference face half seen": (
+        lambda c: {"references": References(frames=c.frames[:1], landmarks=unseen(c).points[:1])},
+        "seen whole",
+    ),
+    "references of another size": (
+        lambda c: {"references": References(frames=make_clip(1, size=64).frames, landmarks=c.landmarks.points[:1])},
+        "crop_px.*32.*64",
+    ),
+    "another window": (
+        lambda c: {"transform": make_clip(1, frames=24, size=32, window="face").transform},
+        "window.*lower_face.*face",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_input_is_refused_by_name(pipe: DubbingPipeline, clip: ClipSample, what: str) -> None:
+    change, said = BAD[what]
+    with pytest.raises(RequestError, match=said):
+        pipe(Shot.of(clip, **change(clip)), steps=1)
