@@ -180,7 +180,7 @@ class Autoencoder(nn.Module):
         The noise stands for what the denoiser will get wrong; without it neighbouring latents decode to strangers.
         """
         raw_BCHW = self.net.encode(picture_BCHW)
-        spread = raw_BCHW.detach().std(dim=(0, 2, 3), keepdim=True)
+        spread = raw_BCHW.detach().std(dim=(2, 3), keepdim=True)  # a picture's own, whatever is beside it
         return self.net.decode(raw_BCHW + spread * noise_BCHW)
 
     @torch.no_grad()

@@ -6,11 +6,15 @@
     joint        both, with l^ in place of l: the diffusion loss flows into completion
     refine       joint, and |x - x^| + perceptual + sync of x^, the decoded one-step estimate
 
+A part of a loss is a mean over what counts, wherever that lies: a sum and a count, each added up over all windows of
+a step, of all processes and of all parts in which a process works its share off, before one is divided by the other.
+
 B batch, T frames, P points, C channels, H W cells. Landmarks are crop units.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -53,36 +57,70 @@ class LossWeights(Config):
     sync: Late[float] = 0.1
 
 
+def means(sums: Mapping[str, Tensor], counts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each part's sum over how much of it there was; nothing at all is 0."""
+    return {name: total / counts[name].clamp_min(1e-6) for name, total in sums.items()}
+
+
 def completion_loss(
     hat_BTP2: Tensor, true_BTP2: Tensor, seen_BT: Tensor, topology: Topology, weights: LossWeights
 ) -> dict[str, Tensor]:
     """L1 of lips and jaw, of their motion, of how far the mouth is open, and of not closing; only seen frames count."""
+    counts = completion_counts(true_BTP2, seen_BT, topology, weights)
+    return means(completion_sums(hat_BTP2, true_BTP2, seen_BT, topology, weights), counts)
+
+
+def completion_counts(
+    true_BTP2: Tensor, seen_BT: Tensor, topology: Topology, weights: LossWeights
+) -> dict[str, Tensor]:
+    """How many frames, pairs of frames or windows each part is a mean over."""
+    return {name: where.sum() for name, where in _judged(true_BTP2, seen_BT, topology, weights).items()}
+
+
+def completion_sums(
+    hat_BTP2: Tensor, true_BTP2: Tensor, seen_BT: Tensor, topology: Topology, weights: LossWeights
+) -> dict[str, Tensor]:
+    """Each part, weighted, summed over where it counts: what two halves of a batch may add before they divide."""
     content = list(topology.content)
     hat, true = hat_BTP2[:, :, content], true_BTP2[:, :, content]
-    moved_BT = seen_BT[:, 1:] & seen_BT[:, :-1]
+    where = _judged(true_BTP2, seen_BT, topology, weights)
     open_hat, open_true = opening(hat_BTP2, topology), opening(true_BTP2, topology)
-    eyes_BT = _eye_distance(true_BTP2, topology)
-    shut_BT = seen_BT & (open_true < SHUT * eyes_BT)
-    parts = {
-        "points": _mean((hat - true).abs().mean(dim=(2, 3)), seen_BT),
-        "velocity": weights.velocity * _mean((hat.diff(dim=1) - true.diff(dim=1)).abs().mean(dim=(2, 3)), moved_BT),
-        "opening": weights.opening * _mean((open_hat - open_true).abs(), seen_BT),
+    errors = {
+        "points": (hat - true).abs().mean(dim=(2, 3)),
+        "velocity": weights.velocity * (hat.diff(dim=1) - true.diff(dim=1)).abs().mean(dim=(2, 3)),
+        "opening": weights.opening * (open_hat - open_true).abs(),
     }
+    if "timing" in where:
+        errors["timing"] = weights.timing * _untimely(open_hat, open_true, seen_BT)
+    if "spread" in where:
+        errors["spread"] = weights.spread * _spread_error(open_hat, open_true, seen_BT, where["velocity"])
+    if "closure" in where:
+        too_far_BT = (open_hat - open_true).clamp_min(0) / _eye_distance(true_BTP2, topology)
+        errors["closure"] = weights.closure * too_far_BT
+    return {name: (error * where[name]).sum() for name, error in errors.items()}
+
+
+def _judged(true_BTP2: Tensor, seen_BT: Tensor, topology: Topology, weights: LossWeights) -> dict[str, Tensor]:
+    """Which frames, pairs of frames or windows each part looks at."""
+    where = {"points": seen_BT, "velocity": seen_BT[:, 1:] & seen_BT[:, :-1], "opening": seen_BT}
     if weights.timing > 0:
-        parts["timing"] = weights.timing * _untimely(open_hat, open_true, seen_BT)
+        where["timing"] = seen_BT.any(dim=1)
     if weights.spread > 0:
-        parts["spread"] = weights.spread * _spread_error(open_hat, open_true, seen_BT, moved_BT)
+        where["spread"] = seen_BT.any(dim=1)
     if weights.closure > 0:
-        parts["closure"] = weights.closure * _mean((open_hat - open_true).clamp_min(0) / eyes_BT, shut_BT)
-    return parts
+        where["closure"] = seen_BT & (opening(true_BTP2, topology) < SHUT * _eye_distance(true_BTP2, topology))
+    return where
 
 
-def diffusion_loss(hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor, share_B: Tensor | None = None) -> Tensor:
-    """Weighted mean square of v - v^; a frame of weight 0 does not count, and `share` scales what each item adds."""
+def diffusion_sum(hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor, share_B: Tensor | None = None) -> Tensor:
+    """Weighted squares of v - v^; a frame of weight 0 does not count, and `share` scales what each item adds.
+
+    Like the next two, it is divided by the sum of the weights.
+    """
     error_B1HW = (hat_BCHW - true_BCHW).square().mean(dim=1, keepdim=True)
     if share_B is not None:
         error_B1HW = share_B[:, None, None, None] * error_B1HW
-    return (weight_B1HW * error_B1HW).sum() / weight_B1HW.sum().clamp_min(1e-6)
+    return (weight_B1HW * error_B1HW).sum()
 
 
 def min_snr(snr_B: Tensor, prediction: Literal["v_prediction", "epsilon", "sample"], gamma: float) -> Tensor:
@@ -96,10 +134,9 @@ def min_snr(snr_B: Tensor, prediction: Literal["v_prediction", "epsilon", "sampl
     return of_z_B / (snr_B if prediction == "epsilon" else snr_B + 1)
 
 
-def picture_loss(hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor) -> Tensor:
+def picture_sum(hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor) -> Tensor:
     """Weighted L1 of decoded pictures."""
-    error_B1HW = (hat_BCHW - true_BCHW).abs().mean(dim=1, keepdim=True)
-    return (weight_B1HW * error_B1HW).sum() / weight_B1HW.sum().clamp_min(1e-6)
+    return (weight_B1HW * (hat_BCHW - true_BCHW).abs().mean(dim=1, keepdim=True)).sum()
 
 
 def region_weight(mask_1HW: Tensor, lm_BP2: Tensor, seen_B: Tensor, topology: Topology, weights: LossWeights) -> Tensor:
@@ -112,17 +149,18 @@ def region_weight(mask_1HW: Tensor, lm_BP2: Tensor, seen_B: Tensor, topology: To
     return weight * seen_B[:, None, None, None]
 
 
-def autoencoder_loss(
+def autoencoder_sums(
     hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
     """L1 of the picture and of its gradients, weighted as in the diffusion: the mouth is what will be looked at."""
     error_BCHW = hat_BCHW - true_BCHW
-    share_B1HW = weight_B1HW / weight_B1HW.mean().clamp_min(1e-6)
-    across = (share_B1HW[..., 1:] * error_BCHW.diff(dim=3).abs()).mean()
-    down = (share_B1HW[..., 1:, :] * error_BCHW.diff(dim=2).abs()).mean()
+    (h, w), c = error_BCHW.shape[-2:], error_BCHW.shape[1]
+    # A row of w cells has w - 1 differences, which weigh together what the cells do.
+    across = (weight_B1HW[..., 1:] * error_BCHW.diff(dim=3).abs()).sum() * w / (w - 1)
+    down = (weight_B1HW[..., 1:, :] * error_BCHW.diff(dim=2).abs()).sum() * h / (h - 1)
     return {
-        "picture": (share_B1HW * error_BCHW.abs()).mean(),
-        "gradient": weights.gradient * (across + down),
+        "picture": picture_sum(hat_BCHW, true_BCHW, weight_B1HW),
+        "gradient": weights.gradient * (across + down) / c,
     }
 
 
@@ -134,16 +172,16 @@ def _eye_distance(lm_BTP2: Tensor, topology: Topology) -> Tensor:
 
 
 def _untimely(hat_BT: Tensor, true_BT: Tensor, seen_BT: Tensor) -> Tensor:
-    """1 - r of each window's openings; a window in which the true mouth hardly moves has no timing to learn."""
+    """(B,) 1 - r of each window's openings; a window in which the true mouth hardly moves has no timing to learn."""
     hat, true = _centred(hat_BT, seen_BT), _centred(true_BT, seen_BT)
     floor = 1e-4
     both = (hat * true).sum(dim=1) + floor
     sizes = (hat.square().sum(dim=1) + floor).sqrt() * (true.square().sum(dim=1) + floor).sqrt()
-    return _mean(1 - both / sizes, seen_BT.any(dim=1))
+    return 1 - both / sizes
 
 
 def _spread_error(hat_BT: Tensor, true_BT: Tensor, seen_BT: Tensor, moved_BT: Tensor) -> Tensor:
-    """|s - s^| of each window, s the deviation of the opening, and the same of its change from frame to frame."""
+    """(B,) |s - s^| of each window, s the deviation of the opening, and the same of its change from frame to frame."""
 
     def deviation(value_BT: Tensor, where_BT: Tensor) -> Tensor:
         # Under the root, so that its slope stays finite at rest.
@@ -152,7 +190,7 @@ def _spread_error(hat_BT: Tensor, true_BT: Tensor, seen_BT: Tensor, moved_BT: Te
 
     still = deviation(_centred(hat_BT, seen_BT), seen_BT) - deviation(_centred(true_BT, seen_BT), seen_BT)
     moving = deviation(hat_BT.diff(dim=1), moved_BT) - deviation(true_BT.diff(dim=1), moved_BT)
-    return _mean(still.abs() + moving.abs(), seen_BT.any(dim=1))
+    return still.abs() + moving.abs()
 
 
 def _centred(value_BT: Tensor, seen_BT: Tensor) -> Tensor:
@@ -160,6 +198,3 @@ def _centred(value_BT: Tensor, seen_BT: Tensor) -> Tensor:
     mean_B1 = (value_BT * seen_BT).sum(dim=1, keepdim=True) / seen_BT.sum(dim=1, keepdim=True).clamp_min(1)
     return (value_BT - mean_B1) * seen_BT
 
-
-def _mean(value_BT: Tensor, where_BT: Tensor) -> Tensor:
-    return (value_BT * where_BT).sum() / where_BT.sum().clamp_min(1)

@@ -106,6 +106,17 @@ class PerceptualDistance(nn.Module):
                 total = total + (at_B1HW * error_B1HW).sum() / at_B1HW.sum().clamp_min(1e-6)
         return total
 
+    def each(self, hat_BCHW: Tensor, true_BCHW: Tensor, weight_B1HW: Tensor) -> Tensor:
+        """(B,) the weighted distance of each picture, whatever pictures are beside it."""
+        with torch.no_grad():
+            wanted = self.features(true_BCHW)
+        total_B = hat_BCHW.new_zeros(len(hat_BCHW))
+        for got, want, share_C in zip(self.features(hat_BCHW), wanted, self.shares, strict=True):
+            error_B1HW = ((got - want).square() * share_C[:, None, None]).sum(dim=1, keepdim=True)
+            at_B1HW = adaptive_avg_pool2d(weight_B1HW, error_B1HW.shape[-2:])
+            total_B = total_B + (at_B1HW * error_B1HW).sum(dim=(1, 2, 3)) / at_B1HW.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+        return total_B
+
 
 def pyramid() -> PerceptualDistance:
     """Our own: four levels of fixed random convolutions, the same on every machine."""

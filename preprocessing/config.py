@@ -45,7 +45,9 @@ class CropConfig(_Config):
 
 
 class AudioConfig(_Config):
-    features: tuple[str, ...] = Field(("mel",), min_length=1, description="audio features stored with each clip")
+    features: tuple[str, ...] = Field(
+        ("mel", "phones"), min_length=1, description="audio features stored with each clip; `compact` hears these"
+    )
 
 
 class ClipConfig(_Config):

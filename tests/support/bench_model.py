@@ -55,7 +55,8 @@ def training_step(config: TrainConfig, name: str, *, device: str = "cpu", steps:
     networks.requires_grad_(False)
     weights = [p for net in stage.trained().values() for p in net.requires_grad_(True).train().parameters()]
     optimizer, ema = torch.optim.AdamW(weights, lr=1e-5), Ema(networks, config.ema_decay)
-    clips = [make_clip(seed, frames=50, size=config.model.condition.crop_px) for seed in range(2)]
+    condition = config.model.condition
+    clips = [make_clip(seed, frames=50, size=condition.crop_px, features=condition.features) for seed in range(2)]
     times = []
     for step in range(steps + 2):
         begun, rng, settings = time.perf_counter(), np.random.default_rng(step), config.stage(name)
@@ -93,7 +94,7 @@ def drawing(preset_name: str, dtype: str, *, device: str = "cpu", batch_size: in
     if fast:
         pipe.enable_channels_last()
         pipe.compile()
-    clip = make_clip(1, frames=4 * batch_size, size=pipe.condition.crop_px)
+    clip = make_clip(1, frames=4 * batch_size, size=pipe.condition.crop_px, features=pipe.condition.features)
     references = pipe.choose_references(clip.frames, clip.landmarks)
     take = Take(frames=clip.frames, target=clip.landmarks, references=references, seed=0)
     first = dataclasses.replace(take, frames=clip.frames[:1], target=clip.landmarks.slice(0, 1))

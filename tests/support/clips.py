@@ -28,6 +28,7 @@ from shards.topology import topology as topology_named
 
 RATE_HZ = 16_000
 FPS = 25
+CHANNELS = {"mel": 80, "phones": 42}
 
 
 def make_clip(
@@ -50,7 +51,7 @@ def make_clip(
         landmarks=make_landmarks(rng, frames, size, topology),
         transform=make_transform(rng, frames, size, window),
         speech=make_speech(rng, frames),
-        features=tuple(make_features(rng, frames, name) for name in features),
+        features=tuple(make_features(rng, frames, name, CHANNELS.get(name, 80)) for name in features),
         identity=identity,
         language=language,
         scores={"sharpness": float(rng.uniform(0, 1)), "sync": float(rng.uniform(0, 10))},

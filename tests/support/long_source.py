@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from preprocessing.clip import ClipTools, analyse, cut_clips
-from preprocessing.config import PreprocessConfig
+from preprocessing.config import AudioConfig, PreprocessConfig
 from preprocessing.faces.keep import CropStore
 from preprocessing.media.base import DecodedFrame
 from shards.schema import ClipSample, FrameTimes, Speech
@@ -39,7 +39,7 @@ class LongFilm:
 
 
 def main() -> None:
-    film, config = LongFilm(int(sys.argv[1])), PreprocessConfig()
+    film, config = LongFilm(int(sys.argv[1])), PreprocessConfig(audio=AudioConfig(features=("mel",)))
     sound = Speech(samples=np.zeros(len(film.times) * 640, dtype=np.int16), rate_hz=16_000, origin_s=Fraction(0))
     names = {"source_sha256": "0" * 64, "source_name": "film", "code_version": "test"}
     with CropStore() as crops:

@@ -23,7 +23,11 @@ ANNA, BEN = (220, 170, 140), (90, 140, 190)
 
 
 def config(**changes: Any) -> PreprocessConfig:
-    base: dict[str, Any] = {"clip": {"min_frames": 5, "max_frames": 20}, "crop": {"size_px": 64, "smooth_s": 0.0}}
+    base: dict[str, Any] = {
+        "clip": {"min_frames": 5, "max_frames": 20},
+        "crop": {"size_px": 64, "smooth_s": 0.0},
+        "audio": {"features": ["mel"]},
+    }
     return PreprocessConfig.model_validate(base | changes)
 
 

@@ -24,7 +24,8 @@ NAMES = {"source_sha256": "ab" * 32, "source_name": "memory.mkv", "code_version"
 
 def config(*, frames: int = 150, **sync: Any) -> PreprocessConfig:
     clip = {"min_frames": 5, "max_frames": frames}
-    return PreprocessConfig.model_validate({"clip": clip, "crop": {"size_px": 64, "smooth_s": 0.0}, "sync": sync})
+    crop, audio = {"size_px": 64, "smooth_s": 0.0}, {"features": ["mel"]}
+    return PreprocessConfig.model_validate({"clip": clip, "crop": crop, "audio": audio, "sync": sync})
 
 
 def clips_of(pictures: list[U8], sound: Speech, settings: PreprocessConfig) -> list[ClipSample]:

@@ -36,7 +36,12 @@ class TiltingBackend(DotBackend):
 
 def settings(**crop: float) -> PreprocessConfig:
     return PreprocessConfig.model_validate(
-        {"clip": {"min_frames": 2, "max_frames": 20}, "crop": {"size_px": 48, **crop}, "faces": {"max_faces": 2}}
+        {
+            "clip": {"min_frames": 2, "max_frames": 20},
+            "crop": {"size_px": 48, **crop},
+            "faces": {"max_faces": 2},
+            "audio": {"features": ["mel"]},
+        }
     )
 
 
