@@ -140,6 +140,38 @@ def dub(
 
 
 @app.command()
+def evaluate(
+    store: Store,
+    out: Annotated[Path, typer.Option(help="folder of the scorecard; an unfinished one is continued")],
+    checkpoint: Annotated[str | None, typer.Option(help="model folder; the one that ships by default")] = None,
+    dataset: Annotated[str | None, typer.Option(help="hash of the dataset; the newest by default")] = None,
+    split: Annotated[str | None, typer.Option(help="held-out clips, by commas; val,test by default")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="judge so many clips, of as many people as fit")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="sampling steps; 4 by default")] = None,
+    expert: Annotated[str | None, typer.Option(help="folder of a sync expert, which then judges the timing")] = None,
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    address: Address = "local",
+) -> None:
+    """Judge a model on clips it was not trained on: a scorecard, with pictures."""
+    with answering(as_json, resumes=True) as answer:
+        from flows import evaluate as flow
+        from flows.evaluation.config import EvaluationConfig
+
+        where = checked(address)
+        splits = split.split(",") if split else None
+        job = settings(EvaluationConfig, config, splits=splits, limit=limit, steps=steps, expert=expert)
+        if dry_run:
+            plan = flow.dry_run(checkpoint, store, str(out), dataset, job)
+            answer(plan, lines(plan, without=("config",)))
+            return
+        with prefect_api():
+            card = flow.evaluate(checkpoint, store, str(out), dataset, job, address=where)
+        answer(card, _judged(card))
+
+
+@app.command()
 def inspect(
     target: Annotated[
         str,
@@ -171,6 +203,15 @@ def checked(address: str) -> str:
     if address not in ADDRESSES:
         raise RequestError("no such engine", field="--address", value=address, choices=ADDRESSES)
     return address
+
+
+def _judged(card: dict[str, Any]) -> str:
+    told = [f"{card['clips']} clips of {card['identities']} identities in {card['seconds']:.0f} s", ""]
+    for goal in card["goals"]:
+        value = "-" if goal["value"] is None else f"{goal['value']:.3g}"
+        told.append(f"{goal['name']}: {value} (wanted {goal['wanted']}): {goal['reached']}")
+    told += [f"not judged: {key}: {why}" for key, why in card["left_out"].items()]
+    return "\n".join([*told, "", f"page: {card['page']}", f"figures: {card['scorecard']}"])
 
 
 def _dubbed(report: dict[str, Any]) -> str:

@@ -197,4 +197,3 @@ def _centred(value_BT: Tensor, seen_BT: Tensor) -> Tensor:
     """Less the mean of the seen frames; 0 where unseen."""
     mean_B1 = (value_BT * seen_BT).sum(dim=1, keepdim=True) / seen_BT.sum(dim=1, keepdim=True).clamp_min(1)
     return (value_BT - mean_B1) * seen_BT
-

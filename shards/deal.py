@@ -51,6 +51,7 @@ class PackConfig(BaseModel):
     seed: int = Field(0, description="deals identities to splits and orders the samples")
     val_share: float = Field(0.05, ge=0, lt=1, description="part of the identities that is kept for validation")
     test_share: float = Field(0.05, ge=0, lt=1, description="part of the identities that is kept for the final test")
+    held_out: tuple[str, ...] = Field((), description="identities that are in test whatever their hash says")
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> PackConfig:
@@ -118,9 +119,11 @@ def cut(sizes: I64, priority: U64, target: int) -> list[int]:
 def split_identities(identities: Iterable[str], config: PackConfig) -> dict[str, Split]:
     """Identity -> split. Each has its place on [0, 1) by its hash, so it stays in its split as the dataset grows.
 
-    Few identities: val, then test, get at least one each as long as train keeps one.
+    Few identities: val, then test, get at least one each as long as train keeps one. Those held out by name are none
+    of these.
     """
-    place = {name: int(fingerprint("split", config.seed, name)[:13], 16) / 16**13 for name in set(identities)}
+    dealt = set(identities) - set(config.held_out)
+    place = {name: int(fingerprint("split", config.seed, name)[:13], 16) / 16**13 for name in dealt}
     ordered = sorted(place, key=lambda name: (place[name], name))
     spare = max(len(ordered) - 1, 0)
     out: dict[str, Split] = dict.fromkeys(ordered, "train")
@@ -134,6 +137,7 @@ def split_identities(identities: Iterable[str], config: PackConfig) -> dict[str,
     test_stop = stop_of(config.val_share + config.test_share, config.test_share, val_stop, spare)
     out |= dict.fromkeys(ordered[:val_stop], "val")
     out |= dict.fromkeys(ordered[val_stop:test_stop], "test")
+    out |= dict.fromkeys(set(identities) & set(config.held_out), "test")
     return out
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from flows.workers.fragments import need_planned, read_clip, write_fragment
 from model.choice import References
 from model.pipeline import DubbingPipeline
+from model.shot import Sampling, Take
 from preprocessing.audio.base import audio_feature
 from preprocessing.media.speech import read_speech
 from shards.commit import Claim, Ledger, Receipt
@@ -57,10 +58,18 @@ class RenderWorker:
             for f in self._features(payload["audio"], payload["audio_sha256"])
         ]
         references = self._references(tuple(map(_frozen, payload["reference_clips"])))
-        target = self._pipe.predict_landmarks(features, clip.times.seconds(), clip.landmarks, references)
-        frames = self._pipe.render(
-            clip.frames, target, references, seed=payload["seed"], steps=payload["steps"], on_progress=None
+        times_s = clip.times.seconds()
+        target = self._pipe.predict_landmarks(features, times_s, clip.landmarks, references)
+        take = Take(
+            frames=clip.frames,
+            target=target,
+            references=references,
+            seed=payload["seed"],
+            times_s=times_s,
+            features=features,
+            name=f"clip {clip.key}",
         )
+        frames = self._pipe.render_all([take], Sampling(steps=payload["steps"]))[0]
         return self._commit(item, dataclasses.replace(clip, frames=frames, landmarks=target, scores={}))
 
     def close(self) -> None:

@@ -59,12 +59,10 @@ def ship(checkpoint: Path, store: str, report: Path, target: Path, config: Evalu
 def about(info: DatasetInfo, card: Mapping[str, Any]) -> dict[str, str]:
     """The model card's sections, from the dataset and the scorecard."""
     people, held = sum(info.identities_by_split.values()), _held_out(info)
-    data = (
-        f"{SOURCES}. {info.hours:.1f} h in {info.num_samples:,} clips of {people} identities, {held} never trained on"
-    )
+    counted = f"{info.hours:.1f} h in {info.num_samples:,} clips of {people} identities, {held} never trained on"
     licences = [f"- {name}: {60 * hours:.0f} min" for name, hours in sorted(info.hours_by_licence.items())]
     return {
-        "data": data,
+        "data": f"{SOURCES}. {counted}",
         "recipe": RECIPE,
         "figures": "\n".join(figures(card)),
         "limits": " ".join([LIMITS, *missed(card["goals"])]),
@@ -86,11 +84,11 @@ def figures(card: Mapping[str, Any]) -> list[str]:
     told += [f"| {goal['name']} | {_number(goal['value'])} | {goal['wanted']} |" for goal in card["goals"]]
     told += [
         "",
-        f"Lip distance in eye distances: generated {mean('made.lips')}, undubbed source {mean('undubbed.lips')}, a still"
-        f" neutral mouth {mean('neutral.lips')}. Completion alone: distance {mean('asked.lips')}, correlation"
-        f" {mean('asked.correlation')}. Reconstruction with the own speech: distance {mean('own.lips')}, correlation"
-        f" {mean('own.correlation')}, PSNR of the generated region {mean('own.psnr_mask_db')} dB, SSIM around the lips"
-        f" {mean('own.ssim_mouth')}.",
+        f"Lip distance in eye distances: generated {mean('made.lips')}, undubbed source {mean('undubbed.lips')},"
+        f" a still neutral mouth {mean('neutral.lips')}. Completion alone: distance {mean('asked.lips')},"
+        f" correlation {mean('asked.correlation')}. Reconstruction with the own speech: distance {mean('own.lips')},"
+        f" correlation {mean('own.correlation')}, PSNR of the generated region {mean('own.psnr_mask_db')} dB,"
+        f" SSIM around the lips {mean('own.ssim_mouth')}.",
     ]
     return told
 

@@ -10,11 +10,12 @@ from model.config import DiffusionConfig
 from model.loss import (
     SHUT,
     LossWeights,
-    autoencoder_loss,
+    autoencoder_sums,
     completion_loss,
-    diffusion_loss,
+    diffusion_sum,
+    means,
     min_snr,
-    picture_loss,
+    picture_sum,
     region_weight,
 )
 from model.sampling import forward_process, signal_to_noise
@@ -101,24 +102,24 @@ def test_min_snr_weighs_the_same_mistake_alike_whatever_is_predicted(
 
 def test_a_share_scales_what_an_item_adds_and_not_what_it_is_divided_by() -> None:
     true, hat, weight = torch.zeros(2, 4, 4, 4), torch.ones(2, 4, 4, 4), torch.ones(2, 1, 4, 4)
-    assert float(diffusion_loss(hat, true, weight, torch.tensor([1.0, 0.0]))) == 0.5
+    assert float(diffusion_sum(hat, true, weight, torch.tensor([1.0, 0.0])) / weight.sum()) == 0.5
 
 
 def test_a_decoded_picture_is_judged_where_the_weight_is() -> None:
     true, hat, weight = torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.5), torch.zeros(1, 1, 4, 4)
     weight[..., 0] = 2.0
-    assert float(picture_loss(hat, true, weight)) == 0.5
+    assert float(picture_sum(hat, true, weight) / weight.sum()) == 0.5
     hat[..., 0] = 0.0
-    assert float(picture_loss(hat, true, weight)) == 0.0
+    assert float(picture_sum(hat, true, weight) / weight.sum()) == 0.0
 
 
 def test_the_diffusion_loss_counts_where_the_weight_is() -> None:
     true, hat = torch.zeros(1, 4, 4, 4), torch.ones(1, 4, 4, 4)
     weight = torch.zeros(1, 1, 4, 4)
     weight[..., :2] = 2.0
-    assert float(diffusion_loss(hat, true, weight)) == 1.0
+    assert float(diffusion_sum(hat, true, weight) / weight.sum()) == 1.0
     hat[..., :2] = 0.0
-    assert float(diffusion_loss(hat, true, weight)) == 0.0
+    assert float(diffusion_sum(hat, true, weight) / weight.sum()) == 0.0
 
 
 def test_the_mouth_weighs_most_and_unseen_frames_nothing() -> None:
@@ -134,9 +135,14 @@ def test_the_autoencoder_pays_for_blur() -> None:
     sharp = torch.rand(1, 3, 16, 16)
     weight = torch.ones(1, 1, 16, 16)
     flat = sharp.mean().expand_as(sharp)
-    parts = autoencoder_loss(flat, sharp, weight, WEIGHTS)
+    counts = dict.fromkeys(("picture", "gradient"), weight.sum())
+    parts = means(autoencoder_sums(flat, sharp, weight, WEIGHTS), counts)
     assert parts["gradient"] > 0.05
-    assert all(float(part) == 0 for part in autoencoder_loss(sharp, sharp, weight, WEIGHTS).values())
+    assert all(float(part) == 0 for part in autoencoder_sums(sharp, sharp, weight, WEIGHTS).values())
+    # Of a picture whose differences are all 1: each direction's mean is 1, however many there are.
+    steps = torch.arange(16.0).expand(1, 3, 16, 16)
+    sloped = means(autoencoder_sums(steps, torch.zeros_like(steps), weight, WEIGHTS), counts)
+    assert float(sloped["gradient"]) == pytest.approx(WEIGHTS.gradient)
 
 
 SAID, SEEN = [0.0, 0.3, 0.1, 0.4, 0.0, 0.2], torch.ones(1, 6, dtype=torch.bool)

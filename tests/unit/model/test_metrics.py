@@ -5,7 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from model.metrics import eye_distance, lip_distance, mouth_weight, opening_correlation, opening_rate, psnr_db
+from model.metrics import (
+    closed_share,
+    eye_distance,
+    lip_distance,
+    mouth_weight,
+    opening_correlation,
+    opening_rate,
+    opening_speed,
+    openings,
+    point_distance,
+    psnr_db,
+)
 from shards.schema import F32, Landmarks
 from shards.topology import topology
 
@@ -67,3 +78,25 @@ def test_the_mouth_is_the_box_of_the_lips_with_a_margin() -> None:
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (8, 31, 18, 29)
     assert weight[0].sum() == 24 * 12
     assert not weight[1].any()
+
+
+def test_any_points_can_be_compared() -> None:
+    real, made = talking(np.zeros(4)), talking(np.zeros(4))
+    made[:, list(LAYOUT.jaw)] += (0.0, 1.0)
+    assert lip_distance(face(made), face(real)) == 0
+    assert point_distance(face(made), face(real), LAYOUT.jaw) == pytest.approx(0.1)
+
+
+def test_speed_is_the_change_a_frame_in_eye_distances_over_seen_neighbours() -> None:
+    points = talking(np.array([0.0, 1.0, 3.0, 9.0, 9.0]))
+    assert opening_speed(face(points)) == pytest.approx((0.1 + 0.2 + 0.6 + 0) / 4, abs=1e-4)
+    points[3] = np.nan
+    assert opening_speed(face(points)) == pytest.approx(0.15, abs=1e-4)
+    assert math.isnan(opening_speed(face(points[:1])))
+
+
+def test_a_share_of_the_seen_frames_is_closed() -> None:
+    points = talking(np.array([0.0, 0.2, 2.0, 0.0]))
+    points[3] = np.nan
+    assert closed_share(face(points), below=0.05) == pytest.approx(2 / 3)
+    assert math.isnan(openings(face(points))[3])

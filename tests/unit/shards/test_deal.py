@@ -266,6 +266,16 @@ class TestSplits:
         after = split_identities(map(str, range(400)), config)
         assert {name: after[name] for name in before} == before
 
+    def test_people_held_out_by_name_are_in_test_and_move_nobody_else(self) -> None:
+        people, share = list(map(str, range(60))), PackConfig(val_share=0.1, test_share=0.1)
+        before = split_identities(people, share)
+        named = [name for name in people if before[name] == "train"][:3]
+        after = split_identities(people, share.model_copy(update={"held_out": (*named, "who is not here")}))
+        assert {name: after[name] for name in named} == dict.fromkeys(named, "test")
+        assert {name: split for name, split in after.items() if name not in named} == {
+            name: split for name, split in before.items() if name not in named
+        }
+
     def test_shares_that_leave_nothing_to_train_on_are_refused(self) -> None:
         with pytest.raises(ValidationError, match="nothing to train on"):
             PackConfig(val_share=0.5, test_share=0.5)

@@ -10,13 +10,12 @@ from flows.evaluation.measures import (
     closure,
     likeness,
     motion,
-    mouth_region,
     named,
     neutral,
     outside_change,
     silence,
 )
-from model.metrics import openings
+from model.metrics import mouth_weight, openings
 from preprocessing.audio.phone_model import PHONES
 from shards.schema import AudioFeatures
 from tests.support.lips import SIZE, WINDOW, landmarks
@@ -60,7 +59,7 @@ def test_the_neutral_mouth_is_the_mean_of_references_and_stays() -> None:
 
 def test_pictures_are_compared_where_the_mouth_is_generated_and_outside_it() -> None:
     real = np.full((40, SIZE, SIZE, 3), 100, np.uint8)
-    mask, mouth = WINDOW.mask(SIZE), mouth_region(landmarks(TALKING), SIZE)
+    mask, mouth = WINDOW.mask(SIZE), mouth_weight(landmarks(TALKING), SIZE)
     assert 0 < mouth[0].sum() < (mask > 0).sum()
     inside, outside = real.copy(), real.copy()
     inside[:, mask > 0] = 110
