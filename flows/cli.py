@@ -83,10 +83,12 @@ def preprocess(
 @app.command()
 def train(
     store: Store,
-    out: Annotated[Path, typer.Option(help="folder of the checkpoint; an unfinished one is continued")],
+    out: Annotated[str, typer.Option(help="folder or s3:// of the checkpoint; an unfinished one is continued")],
     preset: Annotated[str, typer.Option(help="tiny, compact, base or large")] = "compact",
     dataset: Annotated[str | None, typer.Option(help="hash of the dataset; the newest by default")] = None,
     config: ConfigFile = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes that share each step")] = 1,
+    min_workers: Annotated[int | None, typer.Option(min=1, help="go on with so few while machines are missing")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     address: Address = "local",
@@ -99,11 +101,13 @@ def train(
         where = checked(address)
         recipe_ = settings(type(recipe(preset)), config, base=recipe(preset).model_dump())
         if dry_run:
-            plan = flow.dry_run(store, str(out), preset, dataset, recipe_)
+            plan = flow.dry_run(store, out, preset, dataset, recipe_)
             answer(plan, lines(plan, without=("config",)))
             return
         with prefect_api():
-            summary = flow.train(store, str(out), preset, dataset, recipe_, address=where)
+            summary = flow.train(
+                store, out, preset, dataset, recipe_, address=where, workers=workers, min_workers=min_workers
+            )
         answer(summary, lines(summary))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from model.held import own, shared_as
+
 
 class Ema:
     """Follows the trainable parameters of a module, slowly once it has seen many steps."""
@@ -20,16 +22,16 @@ class Ema:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         now = dict(module.named_parameters())
         for name, mean in self.mean.items():
-            mean.lerp_(now[name].detach(), 1 - decay)
+            own(mean).lerp_(own(now[name]), 1 - decay)
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
         """Overwrites the module's parameters with the mean."""
-        own = dict(module.named_parameters())
+        params = dict(module.named_parameters())
         for name, mean in self.mean.items():
-            own[name].copy_(mean)
+            own(params[name]).copy_(own(mean))
 
     def load(self, mean: dict[str, Tensor], steps: int) -> None:
         for name, value in mean.items():
-            self.mean[name].copy_(value)
+            own(self.mean[name]).copy_(own(shared_as(self.mean[name], value)))
         self.steps = steps

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,23 +12,30 @@ import numpy as np
 from model.training.config import TrainConfig
 from shards.errors import RequestError
 from shards.loader import ClipStream, clip_loader
-from shards.reader import Dataset, ReaderState, Selection
+from shards.reader import Dataset, ReaderState, Selection, Share
 from shards.schema import ClipSample
 
 
 class ClipSource(Protocol):
-    """An endless, repeatable row of clips that knows where it is."""
+    """An endless, repeatable row of clips that knows where it is, dealt to any number of processes."""
+
+    def steps(self, clips: int, share: Share) -> Generator[list[ClipSample]]:
+        """Step after step, this process's share of the next `clips` clips of the row.
+
+        The row is the same for every number of processes and of clips a step; so is where it stands after a step.
+        """
+        ...
 
     def train(self) -> Iterator[ClipSample]:
-        """Clips without end, from where the source stands; the same seed gives the same row."""
+        """The clips one by one, for one process."""
         ...
 
     def state(self) -> Mapping[str, Any]:
-        """Where it stands after the clips handed out so far; plain JSON values."""
+        """Where it stands after the steps handed out so far; plain JSON values."""
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Stand there again: the next `train()` continues as if nothing had happened."""
+        """Stand there again: what is asked next continues as if nothing had happened."""
         ...
 
 
@@ -49,13 +57,18 @@ class ListedClips:
         self.clips, self.seed = list(clips), seed
         self.taken = 0
 
-    def train(self) -> Iterator[ClipSample]:
+    def steps(self, clips: int, share: Share) -> Generator[list[ClipSample]]:
         while True:
-            epoch, place = divmod(self.taken, len(self.clips))
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.clips))
-            for index in order[place:]:
-                self.taken += 1
-                yield self.clips[index]
+            first, self.taken = self.taken, self.taken + clips
+            yield [self._at(place) for place in range(first + share.rank, first + clips, share.world_size)]
+
+    def train(self) -> Iterator[ClipSample]:
+        return chain.from_iterable(self.steps(1, Share()))
+
+    def _at(self, place: int) -> ClipSample:
+        epoch, number = divmod(place, len(self.clips))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.clips))
+        return self.clips[int(order[number])]
 
     def state(self) -> Mapping[str, Any]:
         return {"taken": self.taken, "clips": len(self.clips), "seed": self.seed}
@@ -68,43 +81,35 @@ class ListedClips:
 
 
 class DatasetClips:
-    """The train split of a dataset by the elastic reader: this rank's clips of each global batch, one by one.
+    """The train split of a dataset by the elastic reader. With `workers`, so many processes read and decode ahead."""
 
-    Where it stands moves with the last clip of a batch, so a run that stops within one has the whole batch again.
-    With `workers`, that many processes read and decode ahead.
-    """
+    def __init__(self, dataset: Dataset, *, seed: int, selection: Selection | None = None, workers: int = 0) -> None:
+        self._dataset, self._seed, self._selection, self._workers = dataset, seed, selection, workers
+        self._state = self._stream(dataset.first_state(seed, 1, selection), Share()).state
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        seed: int,
-        global_batch: int = 1,
-        selection: Selection | None = None,
-        workers: int = 0,
-    ) -> None:
-        self._dataset, self._seed, self._global_batch = dataset, seed, global_batch
-        self._selection, self._workers = selection, workers
-        self._state = self._stream(None).state
+    def steps(self, clips: int, share: Share) -> Generator[list[ClipSample]]:
+        # Stages take different numbers of clips a step from one row: the place in it is the same for all of them.
+        stream = self._stream(replace(self._state, global_batch=clips), share)
+        for batch in clip_loader(stream, workers=self._workers):
+            self._state = batch.state
+            yield batch.clips
 
     def train(self) -> Iterator[ClipSample]:
-        for batch in clip_loader(self._stream(self._state), workers=self._workers):
-            *others, last = batch.clips
-            yield from others
-            self._state = batch.state
-            yield last
+        return chain.from_iterable(self.steps(1, Share()))
 
     def state(self) -> Mapping[str, Any]:
         return asdict(self._state)
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self._state = self._stream(ReaderState.of(state)).state
+        self._state = self._stream(ReaderState.of(state), Share()).state
 
-    def _stream(self, state: ReaderState | None) -> ClipStream:
+    def _stream(self, state: ReaderState, share: Share) -> ClipStream:
         return ClipStream(
             self._dataset,
             seed=self._seed,
-            global_batch=self._global_batch,
+            global_batch=state.global_batch,
             selection=self._selection,
             state=state,
+            rank=share.rank,
+            world_size=share.world_size,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model.config import Config, Late, ModelConfig
 from model.loss import LossWeights
@@ -15,6 +15,8 @@ from shards.selection import Selection
 
 STAGE_NAMES = ("autoencoder", "completion", "diffusion", "joint", "refine")
 """In the order they run."""
+NETWORKS = ("autoencoder", "completion", "reference", "denoiser")
+"""The parts of a model that may be frozen."""
 
 
 class StageConfig(Config):
@@ -26,6 +28,12 @@ class StageConfig(Config):
     windows: int = Field(1, ge=1)
     frames: int = Field(4, ge=1, description="pictures per window; completion always sees the whole window")
     warmup: int = Field(50, ge=0, description="steps over which the rate rises from 0")
+    floor: Late[float] = Field(
+        1.0, ge=0, le=1, description="share of the rate to which it falls along a cosine by the last step; 1: it stays"
+    )
+    accumulate: Late[int] = Field(
+        1, ge=1, description="parts in which a process works off its clips of a step: less memory, the same gradient"
+    )
 
 
 class RefineConfig(StageConfig):
@@ -60,9 +68,31 @@ class TrainConfig(Config):
     grad_clip: float = Field(1.0, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    parallel: Late[Literal["ddp", "fsdp"]] = Field(
+        "ddp", description="of several processes: each holds all weights, or each holds a share of what is trained"
+    )
+    compile: Late[bool] = Field(False, description="torch.compile of the denoiser: minutes at first, faster steps then")
+    augment: Late[bool] = Field(False, description="completion hears other voices, and sees faces a little elsewhere")
+    start_from: Late[str | None] = Field(None, description="folder of a model whose weights this run begins with")
+    frozen: Late[tuple[str, ...]] = Field((), description="networks that no stage trains, for fine-tuning")
     checkpointing: Late[bool] = Field(False, description="compute the denoiser twice to keep fewer activations")
     device: str = Field("cpu", description="cpu, cuda, cuda:1 ...")
     checkpoint_every: int = Field(500, ge=1, description="steps")
+    keep_last: Late[int] = Field(2, ge=1, description="checkpoints kept; the newest may turn out damaged")
+    validate_every: Late[int] = Field(0, ge=0, description="steps of all stages together; 0: never")
+    best_by: Late[str | None] = Field(None, description="the metric of the validation that decides which model is best")
+    best_is: Late[Literal["low", "high"]] = Field("low", description="which of two values of that metric is better")
+
+    @model_validator(mode="after")
+    def _asks_for_what_there_is(self) -> Self:
+        if unknown := sorted(set(self.frozen) - set(NETWORKS)):
+            raise ValueError(f"frozen: {', '.join(unknown)}: no such network; there are {', '.join(NETWORKS)}")
+        if self.best_by is not None and not self.validate_every:
+            raise ValueError(f"best_by: {self.best_by!r} is never measured; give validate_every")
+        for name in STAGE_NAMES:
+            if self.stage(name).accumulate > self.stage(name).clips:
+                raise ValueError(f"{name}.accumulate: {self.stage(name).clips} clips cannot be cut into so many parts")
+        return self
 
     def stage(self, name: str) -> StageConfig:
         found: StageConfig = getattr(self, name)
@@ -80,6 +110,8 @@ class TrainConfig(Config):
         return self.model_copy(update=fewer)
 
 
+FLOOR = 0.05
+"""Of the rate, at the end of every stage of our recipes."""
 WEIGHTS = LossWeights(closure=1.0, timing=0.05, spread=1.0)
 
 
@@ -88,10 +120,10 @@ def tiny_recipe() -> TrainConfig:
     return TrainConfig(
         model=preset("tiny"),
         weights=WEIGHTS,
-        autoencoder=StageConfig(steps=600, rate=2e-3, clips=2, frames=6),
-        completion=StageConfig(steps=600, rate=1e-3, clips=4, windows=2),
-        diffusion=StageConfig(steps=1200, rate=1e-3, clips=4, windows=1, frames=4),
-        joint=StageConfig(steps=200, rate=3e-4, clips=4, windows=1, frames=4),
+        autoencoder=StageConfig(steps=600, rate=2e-3, clips=2, frames=6, floor=FLOOR),
+        completion=StageConfig(steps=600, rate=1e-3, clips=4, windows=2, floor=FLOOR),
+        diffusion=StageConfig(steps=1200, rate=1e-3, clips=4, windows=1, frames=4, floor=FLOOR),
+        joint=StageConfig(steps=200, rate=3e-4, clips=4, windows=1, frames=4, floor=FLOOR),
     )
 
 
@@ -100,10 +132,11 @@ def compact_recipe() -> TrainConfig:
     return TrainConfig(
         model=preset("compact"),
         weights=WEIGHTS,
-        autoencoder=StageConfig(steps=10_000, rate=1e-3, clips=4, frames=4),
-        completion=StageConfig(steps=20_000, rate=3e-4, clips=8, windows=2),
-        diffusion=StageConfig(steps=40_000, rate=5e-4, clips=4, windows=1, frames=4, warmup=500),
-        joint=StageConfig(steps=5_000, rate=1e-4, clips=4, windows=1, frames=4, warmup=200),
+        augment=True,
+        autoencoder=StageConfig(steps=10_000, rate=1e-3, clips=4, frames=4, floor=FLOOR),
+        completion=StageConfig(steps=20_000, rate=3e-4, clips=8, windows=2, floor=FLOOR),
+        diffusion=StageConfig(steps=40_000, rate=5e-4, clips=4, windows=1, frames=4, warmup=500, floor=FLOOR),
+        joint=StageConfig(steps=5_000, rate=1e-4, clips=4, windows=1, frames=4, warmup=200, floor=FLOOR),
     )
 
 
@@ -113,9 +146,9 @@ def base_recipe() -> TrainConfig:
         model=preset("base"),
         weights=WEIGHTS,
         autoencoder=StageConfig(steps=0, rate=1e-4),
-        completion=StageConfig(steps=100_000, rate=1e-4, clips=32, windows=2, warmup=1000),
-        diffusion=StageConfig(steps=200_000, rate=1e-4, clips=16, frames=4, warmup=2000),
-        joint=StageConfig(steps=50_000, rate=3e-5, clips=8, frames=4, warmup=1000),
+        completion=StageConfig(steps=100_000, rate=1e-4, clips=32, windows=2, warmup=1000, floor=FLOOR),
+        diffusion=StageConfig(steps=200_000, rate=1e-4, clips=16, frames=4, warmup=2000, floor=FLOOR),
+        joint=StageConfig(steps=50_000, rate=3e-5, clips=8, frames=4, warmup=1000, floor=FLOOR),
         precision="bf16",
         device="cuda",
         ema_decay=0.9999,

@@ -1,43 +1,56 @@
-"""The training loop: stages in order, optimiser steps, the running mean, checkpoints, a clean stop.
+"""The training loop: stages in order, optimiser steps, the running mean, checkpoints, validation, a clean stop.
 
 It defines no loss, reads no data set and knows no cluster. Running it again with the same folder continues exactly:
-all randomness is a function of (seed, stage, step), and the clip source says where it stands.
+all randomness is a function of (seed, stage, step, item), and the clip source says where it stands. Several processes
+compute what one would: a step's clips are dealt to them, and each part of the loss is a mean over all of theirs.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-from model.batch import ClipBatch, collate, windows
 from model.ema import Ema
 from model.errors import NonFinite
+from model.held import whole
+from model.loss import means
 from model.networks import Networks
-from model.pipeline import DubbingPipeline
-from model.training.checkpoint import Progress, find_state, save_state
+from model.training.checkpoint import Progress, SavedState, find_state, shared_state
+from model.training.checks import first_stage, need_enough_clips
 from model.training.clips import ClipSource
 from model.training.config import StageConfig, TrainConfig
-from model.training.stages import STAGES, Stage
+from model.training.draws import seed_of
+from model.training.feed import Feed
+from model.training.fine import begin
+from model.training.keeping import Keeper, Validation, trained
+from model.training.parallel import parallel, part_of_step
+from model.training.rates import rate_at
+from model.training.shelf import Shelf
+from model.training.stage import Stage, Task
+from model.training.stages import STAGES
+from model.training.world import World
+from shards.errors import RequestError
+from shards.reader import Share
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepReport:
-    """One optimiser step."""
+    """One optimiser step of all processes, as rank 0 tells it."""
 
     stage: str
     step: int
@@ -50,40 +63,63 @@ class StepReport:
     parts: Mapping[str, float]
     rate: float
     seconds: float
+    waited_s: float
+    """Of these, for data: clips, their windows, and the way to the device."""
+    computed_s: float
+    samples_per_s: float
+    """Clips of all processes."""
+    grad_norm: float
+    """Before clipping."""
+    peak_bytes: int
+    """The most memory so far: of the CUDA device, or of this process on the CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainResult:
     """How a run ended. The model is in `folder`, ready for `DubbingPipeline.from_pretrained`."""
 
-    folder: Path
+    folder: str | Path
+    """As it was given; a bucket's address where that was."""
     finished: bool
     """False when it was asked to stop; running again continues."""
     trained: Mapping[str, int]
     """Steps per stage."""
     digest: str
     seconds: float
+    best: Mapping[str, Any] = field(default_factory=dict)
+    """The best validation, empty where there was none."""
 
 
 def train(
     config: TrainConfig,
     clips: ClipSource,
-    out: Path,
+    out: str | Path,
     *,
     on_step: Callable[[StepReport], None] | None = None,
+    on_validation: Validation | None = None,
     should_stop: Callable[[], bool] | None = None,
+    world: World | None = None,
 ) -> TrainResult:
-    """Trains all stages into `out`, or continues what is there. Stops cleanly on Ctrl-C and when `should_stop` says."""
+    """Trains all stages into `out`, or continues what is there. Stops cleanly on Ctrl-C and when `should_stop` says.
+
+    `out` is a folder or a bucket's address. Rank 0 reports each step, and validates a copy of the model as it would
+    be shown; the others wait for it.
+    """
     started = time.monotonic()
     with _interrupt() as interrupted:
-        run = _Run(config, clips, out, on_step, lambda: interrupted() or (should_stop is not None and should_stop()))
+        asked = [interrupted] if should_stop is None else [interrupted, should_stop]
+        world, shelf = world or World.here(config.device), Shelf(out)
+        need_enough_clips(config, world)
+        run = _Run(config, clips, world, on_step, Keeper(config, shelf, world, on_validation), asked)
         finished = run.all_stages()
+        digest = run.keeper.export(run.progress, run.nets, run.ema)
     return TrainResult(
         folder=out,
         finished=finished,
-        trained=run.trained(),
-        digest=run.export(),
+        trained=trained(run.progress),
+        digest=digest,
         seconds=time.monotonic() - started,
+        best=run.progress.best,
     )
 
 
@@ -94,32 +130,48 @@ class _Run:
         self,
         config: TrainConfig,
         clips: ClipSource,
-        out: Path,
+        world: World,
         on_step: Callable[[StepReport], None] | None,
-        should_stop: Callable[[], bool],
+        keeper: Keeper,
+        asked: Sequence[Callable[[], bool]],
     ) -> None:
-        self.config, self.clips, self.out = config, clips, out
-        self.on_step, self.should_stop = on_step, should_stop
-        self.saved = find_state(out, config)
+        self.config, self.clips, self.world, self.keeper = config, clips, world, keeper
+        self.on_step, self.asked = on_step, asked
+        saved = shared_state(lambda: find_state(keeper.shelf, config), world)
+        self.progress = Progress(stage=first_stage(config)) if saved is None else saved.progress
+        if self.progress.source:
+            clips.restore(self.progress.source)  # a place in other data is refused before anything is built
+        self._build(saved)
+        keeper.need_space(self.nets)
+        self._enter(self.progress.stage)
+        if saved is not None:
+            saved.load_rest(self.ema, self.optimizer)
+            log.info("continuing at stage %s, step %d", self.progress.stage, self.progress.step)
+
+    def _build(self, saved: SavedState | None) -> None:
+        """The networks as they begin or stood, the same on every process, and all stages over them."""
         with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            self.nets = Networks(config.model)
-        if self.saved is None:
-            self.nets.load_sources()
-            self.progress = Progress(stage=next(iter(STAGES)))
+            torch.manual_seed(self.config.seed)
+            self.nets = Networks(self.config.model)
+        if saved is None:
+            self.world.from_main(lambda: begin(self.nets, self.config))
         else:
-            self.progress = self.saved.progress
-            clips.restore(self.progress.source)
-        self.nets.to(config.device)
-        self.nets.denoiser.checkpointing = config.checkpointing
+            saved.load_networks(self.nets)
+        self._settle()
+
+    def _settle(self) -> None:
+        self.nets.to(self.world.device)
+        self.world.share(self.nets.state_dict())
+        self.nets.denoiser.checkpointing = self.config.checkpointing
+        if self.config.compile:
+            self.nets.denoiser.compile()
         # All at once: what a late stage lacks is found out before the first step, not after days.
         with torch.random.fork_rng():
-            self.stages = {name: make(self.nets, config) for name, make in STAGES.items()}
-        self.drawn = clips.train()
-        self._enter(self.progress.stage)
-        if self.saved is not None:
-            self.saved.load_into(self.nets, self.ema, self.optimizer)
-            log.info("continuing at stage %s, step %d", self.progress.stage, self.progress.step)
+            self.stages = {name: make(self.nets, self.config) for name, make in STAGES.items()}
+        for name, stage in self.stages.items():
+            if self.config.stage(name).steps and not self._trained(stage):
+                frozen = ", ".join(self.config.frozen)
+                raise RequestError(f"stage {name} would train nothing; give it 0 steps", field="frozen", value=frozen)
 
     # -- stages --------------------------------------------------------------------------------------------------------
 
@@ -134,121 +186,145 @@ class _Run:
             if not self._one_stage():
                 self._save()
                 return False
+        if self.config.validate_every:
+            self.keeper.validate(self.progress, self.nets, self.ema)
         self._save()
         return True
 
+    def _trained(self, stage: Stage[Any]) -> dict[str, nn.Module]:
+        return {name: net for name, net in stage.trained().items() if name not in self.config.frozen}
+
     def _enter(self, name: str) -> None:
         """A fresh optimiser and mean over what this stage trains; all else is frozen."""
-        self.stage: Stage = self.stages[name]
+        self._make_whole()
+        self.stage = self.stages[name]
         self.nets.requires_grad_(False).eval()
-        trained = self.stage.trained()
+        trained = self._trained(self.stage)
         self.shares = [self.stage.rate_of(part) for part in trained]
-        groups = [{"params": list(net.requires_grad_(True).train().parameters())} for net in trained.values()]
+        for net in trained.values():
+            net.requires_grad_(True).train()
+        self.working = parallel(self.stage, trained, self.config.parallel, self.world)
+        groups = [{"params": list(net.parameters())} for net in trained.values()]
         self.optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), weight_decay=self.config.weight_decay)
         self.ema = Ema(self.nets, self.config.ema_decay)
 
+    def _make_whole(self) -> None:
+        """Networks of which each process holds all again, where it held a share: the next stage shares out others."""
+        if not any(isinstance(value, DTensor) for value in self.nets.parameters()):
+            return
+        tensors = {name: whole(value) for name, value in self.nets.state_dict().items()}
+        with torch.random.fork_rng():
+            self.nets = Networks(self.config.model)
+        self.nets.load_state_dict(tensors)
+        self._settle()
+
     def _one_stage(self) -> bool:
-        name, settings = self.stage.name, self.config.stage(self.stage.name)
-        if name in self.progress.done:
+        name, settings, progress = self.stage.name, self.config.stage(self.stage.name), self.progress
+        if name in progress.done:
             return True
-        if self.progress.stage != name:
-            self.progress.stage, self.progress.step = name, 0
-        while self.progress.step < settings.steps:
-            if self.should_stop():
-                return False
-            self._report(self._step(settings), settings)
-            if self.progress.step % self.config.checkpoint_every == 0:
-                self._save()
-                self.export()
+        if progress.stage != name:
+            progress.stage, progress.step = name, 0
+        share = Share(rank=self.world.rank, world_size=self.world.size)
+        with closing(Feed(self.clips, self.config, name, share, first=progress.step, source=progress.source)) as feed:
+            while progress.step < settings.steps:
+                if self.world.any(any(ask() for ask in self.asked)):
+                    return False
+                self._step(feed, settings)
+                self._keep()
         self.ema.copy_to(self.nets)
-        self.stage.finish(self._batches(settings, first=settings.steps))
-        self.progress.done[name] = settings.steps
+        self._make_whole()
+        self.clips.restore(progress.source)
+        self.stages[name].finish(batch.to(self.world.device) for batch in feed.whole_batches())
+        progress.source = dict(self.clips.state())
+        progress.done[name] = settings.steps
         return True
+
+    def _keep(self) -> None:
+        """What falls due after a step."""
+        if self.config.validate_every and self.progress.total % self.config.validate_every == 0:
+            self.keeper.validate(self.progress, self.nets, self.ema)
+        if self.progress.step % self.config.checkpoint_every == 0:
+            self._save()
+            self.keeper.export(self.progress, self.nets, self.ema)
+
+    def _save(self) -> None:
+        self.keeper.save(self.progress, self.nets, self.ema, self.optimizer)
 
     # -- one step ------------------------------------------------------------------------------------------------------
 
-    def _step(self, settings: StageConfig) -> tuple[dict[str, float], float]:
+    def _step(self, feed: Feed, settings: StageConfig) -> None:
         started, step = time.monotonic(), self.progress.step
-        batch = next(self._batches(settings, first=step))
-        parts = self._losses(batch, step)
-        loss = torch.stack(list(parts.values())).sum()
-        said = {name: float(part.detach()) for name, part in parts.items()}
-        self._need_finite(loss, said)
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        fed = feed.take()
+        tasks = [self.stage.draw(batch.to(self.world.device), draws) for batch, draws in fed.parts]
+        waited_s = time.monotonic() - started
+        said = self._gradients(tasks, step)
         own = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(own, self.config.grad_clip)
-        self._need_finite(norm, {**said, "gradient norm": float(norm)})
+        norm = whole(nn.utils.clip_grad_norm_(own, self.config.grad_clip))
+        self._need_finite(float(norm), {**said, "gradient norm": float(norm)})
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
-            group["lr"] = share * self._rate(settings, step)
+            group["lr"] = share * rate_at(settings, step)
         self.optimizer.step()
         self.ema.update(self.nets)
-        self.progress.step += 1
-        return said, time.monotonic() - started
+        self.progress.step, self.progress.source = step + 1, fed.source
+        if self.on_step is not None and self.world.is_main:
+            self.on_step(self._report(said, float(norm), settings, started, waited_s))
 
-    def _losses(self, batch: ClipBatch, step: int) -> dict[str, Tensor]:
-        seed = int(np.random.SeedSequence([*self._key(step), 1]).generate_state(1)[0])
-        kind = torch.device(self.config.device).type
-        mixed = torch.autocast(kind, torch.bfloat16, enabled=self.config.precision == "bf16")
+    def _gradients(self, tasks: Sequence[Task], step: int) -> dict[str, float]:
+        """Of the mean over all windows of all processes, in as many parts as the tasks are; the losses' parts."""
+        names = list(tasks[0].counts)
+        own = torch.stack([torch.stack([task.counts[name].float() for task in tasks]).sum() for name in names])
+        counts = dict(zip(names, self.world.sum(own), strict=True))
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(names), device=self.world.device)
+        for number, task in enumerate(tasks):
+            with part_of_step(self.working, is_last=number == len(tasks) - 1):
+                parts = means(self._sums(task, step, number), counts)
+                # Processes' gradients are averaged, and each has only its own windows' part of the mean.
+                torch.autograd.backward(self.world.size * torch.stack(list(parts.values())).sum())
+            sums += torch.stack([parts[name].detach().float() for name in names])
+        said = dict(zip(names, self.world.sum(sums).tolist(), strict=True))
+        self._need_finite(sum(said.values()), said)
+        return said
+
+    def _sums(self, task: Task, step: int, number: int) -> dict[str, Tensor]:
+        mixed = torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
         # Dropout draws from the global generator; it is seeded per step, and given back as it was.
         with torch.random.fork_rng(), mixed:
-            torch.manual_seed(seed)
-            return self.stage.loss(batch, torch.Generator().manual_seed(seed))
+            stage = list(STAGES).index(self.stage.name)
+            torch.manual_seed(seed_of(self.config.seed, stage, step, self.world.rank, number, 2))
+            sums: dict[str, Tensor] = self.working(task)
+            return sums
 
-    def _batches(self, settings: StageConfig, *, first: int) -> Iterator[ClipBatch]:
-        step = first
-        while True:
-            rng = np.random.default_rng([*self._key(step), 0])
-            length = self.config.model.completion.window_frames
-            items: list[ClipBatch] = []
-            for _ in range(settings.clips):
-                items += windows(next(self.drawn), length, rng, self.config.model, settings.windows)
-            yield collate(items).to(self.nets.device)
-            step += 1
-
-    def _key(self, step: int) -> tuple[int, int, int]:
-        return self.config.seed, list(STAGES).index(self.stage.name), step
-
-    def _rate(self, settings: StageConfig, step: int) -> float:
-        return settings.rate * min(1.0, (step + 1) / max(settings.warmup, 1))
-
-    def _need_finite(self, value: Tensor, parts: Mapping[str, float]) -> None:
-        if not math.isfinite(float(value.detach())):
+    def _need_finite(self, value: float, parts: Mapping[str, float]) -> None:
+        if not math.isfinite(value):
             raise NonFinite(stage=self.stage.name, step=self.progress.step, parts=parts)
 
-    # -- what is kept --------------------------------------------------------------------------------------------------
-
-    def trained(self) -> dict[str, int]:
-        return {**self.progress.done, self.progress.stage: self.progress.step}
-
-    def export(self) -> str:
-        """Writes the running mean as a model into the folder; returns its digest."""
-        shown = deepcopy(self.nets)
-        self.ema.copy_to(shown)
-        return DubbingPipeline.from_networks(shown, trained=self.trained()).save_pretrained(self.out)
-
-    def _save(self) -> None:
-        self.progress.source = dict(self.clips.state())
-        save_state(self.out, self.config, self.progress, self.nets, self.ema, self.optimizer)
-
-    def _report(self, said: tuple[dict[str, float], float], settings: StageConfig) -> None:
-        if self.on_step is None:
-            return
-        parts, seconds = said
-        total = sum(self.config.stage(name).steps for name in STAGES)
-        self.on_step(
-            StepReport(
-                stage=self.stage.name,
-                step=self.progress.step,
-                steps=settings.steps,
-                total_step=sum(self.progress.done.values()) + self.progress.step,
-                total_steps=total,
-                loss=sum(parts.values()),
-                parts=parts,
-                rate=self.optimizer.param_groups[0]["lr"],
-                seconds=seconds,
-            )
+    def _report(
+        self, said: Mapping[str, float], norm: float, settings: StageConfig, started: float, waited_s: float
+    ) -> StepReport:
+        seconds = time.monotonic() - started
+        return StepReport(
+            stage=self.stage.name,
+            step=self.progress.step,
+            steps=settings.steps,
+            total_step=self.progress.total,
+            total_steps=sum(self.config.stage(name).steps for name in STAGES),
+            loss=sum(said.values()),
+            parts=said,
+            rate=self.optimizer.param_groups[0]["lr"],
+            seconds=seconds,
+            waited_s=waited_s,
+            computed_s=seconds - waited_s,
+            samples_per_s=settings.clips / seconds,
+            grad_norm=norm,
+            peak_bytes=_peak_bytes(self.world.device),
         )
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from preprocessing.media.speech import read_speech
 from shards.schema import Landmarks
 from tests.support.sample_dub import EXAMPLES, SILENCE, SampleDub, gap
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 STEPS = {"autoencoder": 300, "completion": 600, "diffusion": 1200, "joint": 100}
 """The recipe's, but for the first and the last: one clip asks for fewer than a dataset."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,14 +13,20 @@ from pathlib import Path
 import pytest
 
 from flows.cluster.config import EngineConfig
+from flows.cluster.engine import open_engine
 from flows.cluster.rays import ENGINE_MARK
+from flows.ray_training import Crew, train_on_ray
 from flows.train import train_model
 from flows.workers.train import METRICS, TrainJob, TrainWorker
 from model.training.config import StageConfig, TrainConfig
+from shards.errors import RequestError
 from shards.reader import open_dataset
 from shards.store import Store, open_store
 from tests.support.datasets import make_dataset
 from tests.support.models import nano_config
+
+# Ray deprecates settings of its own, and sets them.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")]
 
 WITHIN_S = 240.0
 STAGE = StageConfig(steps=20, rate=1e-3, clips=4, frames=1, warmup=1)
@@ -34,11 +41,11 @@ def store(tmp_path: Path) -> Store:
     return made
 
 
-def job(store: Store, out: Path) -> TrainJob:
-    model = nano_config(16)
+def job(store: Store, out: Path, steps: int = 20) -> TrainJob:
+    model, stage = nano_config(16), STAGE.model_copy(update={"steps": steps})
     exact = model.model_copy(update={"completion": model.completion.model_copy(update={"dropout": 0.0})})
     config = TrainConfig(
-        model=exact, autoencoder=IDLE, completion=STAGE, diffusion=IDLE, joint=IDLE, checkpoint_every=4
+        model=exact, autoencoder=IDLE, completion=stage, diffusion=IDLE, joint=IDLE, checkpoint_every=4
     )
     return TrainJob(
         store=store.uri, dataset=open_dataset(store).info.hash, out=str(out), config=config.model_dump(mode="json")
@@ -82,7 +89,6 @@ class Killer(threading.Thread):
             time.sleep(0.02)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds Ray's workers in /proc")
 def test_a_run_that_loses_a_worker_ends_as_one_that_lost_none(store: Store, tmp_path: Path) -> None:
     plain = TrainWorker().process(job(store, tmp_path / "plain"))
@@ -99,3 +105,25 @@ def test_a_run_that_loses_a_worker_ends_as_one_that_lost_none(store: Store, tmp_
     assert {step["total_step"] for step in told} == expected.keys()
     for step in told:
         assert step["loss"] == pytest.approx(expected[step["total_step"]], abs=1e-5)
+
+
+def test_a_run_that_is_stopped_saves_its_last_step_and_a_wrong_request_is_not_tried_again(
+    store: Store, tmp_path: Path
+) -> None:
+    out, until = tmp_path / "ray", time.monotonic() + WITHIN_S
+    asked = job(store, out, steps=100_000)
+
+    def should_stop() -> bool:
+        return len(steps_in(out)) >= 5 or time.monotonic() > until
+
+    other = dataclasses.replace(asked, config={**asked.config, "grad_clip": 9.0})
+    with open_engine("local", num_cpus=2):
+        stopped = train_on_ray(asked, Crew(), should_stop)
+        with pytest.raises(RequestError, match="grad_clip"):
+            train_on_ray(other, Crew(), lambda: False)
+    assert not stopped.finished
+    done = stopped.trained["completion"]
+    assert done == len(steps_in(out)) >= 5
+    rest = TrainWorker().process(asked, lambda: len(steps_in(out)) >= done + 2)
+    assert [step["total_step"] for step in steps_in(out)] == list(range(1, done + 3))
+    assert rest.trained["completion"] == done + 2

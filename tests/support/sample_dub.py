@@ -14,7 +14,7 @@ from flows.voice import read_voice
 from model.choice import References
 from model.metrics import psnr_db
 from model.pipeline import DubbingPipeline
-from preprocessing.audio.mel import MelSpectrogram
+from preprocessing.audio.base import AudioFeatureExtractor, audio_feature
 from preprocessing.clip import ClipTools, analyse, cut_clips
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
@@ -57,8 +57,16 @@ class SampleDub:
 
     def saying(self, speech: Speech) -> Landmarks:
         """The face, saying that."""
-        features = MelSpectrogram().extract(speech)
-        return self.pipe.predict_landmarks([features], self.clip.times.seconds(), self.clip.landmarks, self.references)
+        features = [extractor.extract(speech) for extractor in self.extractors]
+        return self.pipe.predict_landmarks(features, self.clip.times.seconds(), self.clip.landmarks, self.references)
+
+    @cached_property
+    def extractors(self) -> list[AudioFeatureExtractor]:
+        """What this checkpoint hears."""
+        found = [audio_feature(name) for name in self.pipe.condition.features]
+        for extractor in found:
+            extractor.setup()
+        return found
 
     def correlation(self, language: str) -> float:
         """Of the predicted mouth opening with the one that the generator would have shown for the same line."""

@@ -256,10 +256,12 @@ def test_train_hands_its_recipe_to_the_flow(monkeypatch: pytest.MonkeyPatch, tmp
 
     monkeypatch.setattr(training, "train", train)
     (tmp_path / "c.yaml").write_text("joint: {steps: 2}")
-    result = run("train", "--store", "s", "--out", "m", "--preset", "tiny", "--config", tmp_path / "c.yaml", "--json")
+    command = ("train", "--store", "s", "--out", "s3://b/m", "--preset", "tiny", "--workers", "4", "--min-workers", "2")
+    result = run(*command, "--config", tmp_path / "c.yaml", "--json")
     assert the_object(result) == {"checkpoint": "m"}
     ((store, out, preset, dataset, recipe, named),) = seen
-    assert (store, out, preset, dataset, named) == ("s", "m", "tiny", None, {"address": "local"})
+    assert (store, out, preset, dataset) == ("s", "s3://b/m", "tiny", None)
+    assert named == {"address": "local", "workers": 4, "min_workers": 2}
     assert (recipe.joint.steps, recipe.model.name) == (2, "tiny")
 
 

@@ -62,6 +62,11 @@ def clip() -> ClipSample:
 
 @pytest.fixture
 def clips() -> ListedClips:
+    return fresh_clips()
+
+
+def fresh_clips() -> ListedClips:
+    """Three clips, from the beginning of their row."""
     return ListedClips([make_clip(seed, frames=20, size=32) for seed in range(3)], seed=5)
 
 

@@ -10,6 +10,7 @@ from model.batch import ClipBatch, collate, windows
 from model.config import LandmarkCondition, ModelConfig
 from model.landmarks import opening
 from model.training.augment import HIGHEST, LOWEST, varied
+from model.training.draws import Draws
 from shards.topology import topology
 from tests.support.clips import make_clip
 from tests.unit.model.conftest import nano
@@ -26,12 +27,12 @@ def batch() -> ClipBatch:
     return collate(windows(clip, 10, np.random.default_rng(0), config, count=3))
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+def draws(seed: int = 0) -> Draws:
+    return Draws((seed, item) for item in range(3))
 
 
 def test_only_the_spectrogram_sounds_otherwise(batch: ClipBatch) -> None:
-    made = varied(batch, FEATURES, generator())
+    made = varied(batch, FEATURES, draws())
     assert torch.equal(made.audio_BTWC[..., :42], batch.audio_BTWC[..., :42])
     mel = made.audio_BTWC[..., 42:]
     assert not torch.allclose(mel, batch.audio_BTWC[..., 42:])
@@ -41,13 +42,13 @@ def test_only_the_spectrogram_sounds_otherwise(batch: ClipBatch) -> None:
 
 def test_a_voice_stays_itself_over_a_window_and_differs_between_windows(batch: ClipBatch) -> None:
     flat = replace(batch, audio_BTWC=torch.full_like(batch.audio_BTWC, 2.0))
-    mel = varied(flat, {"mel": 122}, generator(3)).audio_BTWC
+    mel = varied(flat, {"mel": 122}, draws(3)).audio_BTWC
     assert torch.equal(mel[:, 0, 0], mel[:, -1, -1])
     assert not torch.allclose(mel[0, 0, 0], mel[1, 0, 0], atol=0.05)
 
 
 def test_a_face_and_its_references_move_as_one_and_the_mouth_stays_what_it_was(batch: ClipBatch) -> None:
-    made = varied(batch, FEATURES, generator())
+    made = varied(batch, FEATURES, draws())
     for before, after in (
         (batch.landmarks_BTP2, made.landmarks_BTP2),
         (batch.ref_landmarks_BNP2, made.ref_landmarks_BNP2),
@@ -65,12 +66,10 @@ def test_an_unseen_frame_stays_unseen(batch: ClipBatch) -> None:
     seen = batch.seen_BT.clone()
     seen[0, 2] = False
     lm = torch.where(seen[..., None, None], batch.landmarks_BTP2, 0.0)
-    assert (
-        varied(replace(batch, seen_BT=seen, landmarks_BTP2=lm), FEATURES, generator()).landmarks_BTP2[0, 2] == 0
-    ).all()
+    assert (varied(replace(batch, seen_BT=seen, landmarks_BTP2=lm), FEATURES, draws()).landmarks_BTP2[0, 2] == 0).all()
 
 
 def test_the_same_seed_is_the_same_variation(batch: ClipBatch) -> None:
-    a, b, c = (varied(batch, FEATURES, generator(seed)).audio_BTWC for seed in (1, 1, 2))
+    a, b, c = (varied(batch, FEATURES, draws(seed)).audio_BTWC for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)

@@ -7,10 +7,10 @@ from itertools import islice
 import pytest
 
 from model.errors import CheckpointMismatch
-from model.training.clips import DatasetClips, ListedClips, fitted
+from model.training.clips import ClipSource, DatasetClips, ListedClips, fitted
 from model.training.config import StageConfig, TrainConfig
 from shards.errors import RequestError
-from shards.reader import Dataset, Selection, open_dataset
+from shards.reader import Dataset, Selection, Share, open_dataset
 from shards.store import open_store
 from tests.support.clips import make_clip
 from tests.support.datasets import make_dataset
@@ -94,11 +94,27 @@ def test_a_dataset_has_every_clip_once_an_epoch(dataset: Dataset) -> None:
     assert sorted(keys(DatasetClips(dataset, seed=0), 12)) == sorted(dataset.keys("train"))
 
 
-def test_a_batch_left_half_way_is_read_again_whole(dataset: Dataset) -> None:
-    source = DatasetClips(dataset, seed=1, global_batch=4)
-    begun = keys(source, 6)
-    assert source.state()["consumed"] == 4
-    assert keys(source, 4)[:2] == begun[4:]
+@pytest.mark.parametrize("source", ["dataset", "listed"])
+def test_any_number_of_processes_and_of_clips_a_step_share_one_row(dataset: Dataset, source: str) -> None:
+    def made() -> ClipSource:
+        return DatasetClips(dataset, seed=1) if source == "dataset" else ListedClips(CLIPS, seed=1)
+
+    row = [clip.key for clip in islice(made().train(), 30)]
+    for world_size, clips in ((2, 5), (3, 3), (1, 4)):
+        shares = [made().steps(clips, Share(rank=rank, world_size=world_size)) for rank in range(world_size)]
+        for step in range(6):
+            dealt = [[clip.key for clip in next(share)] for share in shares]
+            batch = row[step * clips : (step + 1) * clips]
+            assert dealt == [batch[rank::world_size] for rank in range(world_size)]
+
+
+@pytest.mark.parametrize("source", ["dataset", "listed"])
+def test_a_row_goes_on_with_another_number_of_clips_a_step(dataset: Dataset, source: str) -> None:
+    made = DatasetClips(dataset, seed=1) if source == "dataset" else ListedClips(CLIPS, seed=1)
+    row = [clip.key for clip in islice(type(made)(dataset if source == "dataset" else CLIPS, seed=1).train(), 11)]  # type: ignore[arg-type]
+    first = next(made.steps(3, Share()))
+    rest = list(islice(made.steps(4, Share()), 2))
+    assert [clip.key for batch in (first, *rest) for clip in batch] == row
 
 
 def test_a_state_of_another_seed_or_selection_is_refused_at_once(dataset: Dataset) -> None:

@@ -10,17 +10,14 @@ from safetensors.torch import load_file
 
 from model.errors import CheckpointMismatch, NonFinite
 from model.pipeline import DubbingPipeline
-from model.training.checkpoint import STATE
 from model.training.clips import ListedClips
 from model.training.config import STAGE_NAMES, RefineConfig, TrainConfig
 from model.training.loop import StepReport, TrainResult, train
+from model.training.world import World
 from shards.errors import RequestError
 from tests.support.clips import make_clip
-from tests.unit.model.conftest import nano_training
-
-
-def fresh_clips() -> ListedClips:
-    return ListedClips([make_clip(seed, frames=20, size=32) for seed in range(3)], seed=5)
+from tests.support.states import state_in
+from tests.unit.model.conftest import fresh_clips, nano_training
 
 
 class StopAfter:
@@ -43,6 +40,12 @@ def test_all_stages_run_and_leave_a_model(train_config: TrainConfig, clips: List
     assert [r.stage for r in reports] == [name for name in STAGE_NAMES for _ in range(3)]
     assert [r.total_step for r in reports] == list(range(1, 16))
     assert reports[0].rate == pytest.approx(0.5e-3)  # half-way through a warm-up of two steps
+    for report in reports:
+        assert report.seconds == pytest.approx(report.waited_s + report.computed_s)
+        assert report.samples_per_s == pytest.approx(train_config.stage(report.stage).clips / report.seconds)
+        assert report.loss == pytest.approx(sum(report.parts.values()))
+        assert report.grad_norm > 0
+        assert report.peak_bytes > 50 << 20
     pipe = DubbingPipeline.from_pretrained(tmp_path)
     assert pipe.trained == dict.fromkeys(STAGE_NAMES, 3)
     assert pipe.digest == result.digest
@@ -65,7 +68,7 @@ def test_a_run_stopped_and_continued_equals_an_uninterrupted_one(
     rest = train(train_config, fresh_clips(), tmp_path)
     assert rest.finished
     assert rest.digest == whole.digest
-    a, b = (load_file(folder / STATE) for folder in (whole.folder, tmp_path))
+    a, b = (load_file(state_in(folder)) for folder in (whole.folder, tmp_path))
     assert a.keys() == b.keys()
     assert all(torch.equal(a[name], b[name]) for name in a)
 
@@ -170,7 +173,7 @@ def test_the_callers_random_numbers_are_left_alone(train_config: TrainConfig, tm
 
 
 def test_it_learns_a_clip(train_config: TrainConfig, tmp_path: Path) -> None:
-    stage = train_config.completion.model_copy(update={"steps": 30, "rate": 5e-3, "clips": 1, "warmup": 5})
+    stage = train_config.completion.model_copy(update={"steps": 60, "rate": 5e-3, "clips": 4, "warmup": 5})
     idle = train_config.autoencoder.model_copy(update={"steps": 0})
     config = train_config.model_copy(
         update={
@@ -189,5 +192,35 @@ def test_it_learns_a_clip(train_config: TrainConfig, tmp_path: Path) -> None:
         on_step=lambda r: losses.setdefault(r.stage, []).append(r.loss),
     )
     for stage_name, values in losses.items():
-        first, last = sum(values[:8]), sum(values[-8:])
+        first, last = sum(values[:15]), sum(values[-15:])
         assert last < 0.9 * first, f"{stage_name} does not learn: {first:.3f} -> {last:.3f}"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_half_precision_computes_nearly_the_same_and_keeps_whole_weights(
+    precision: str, train_config: TrainConfig, tmp_path: Path
+) -> None:
+    losses: list[float] = []
+    config = train_config.model_copy(update={"precision": precision})
+    train(config, fresh_clips(), tmp_path, on_step=lambda r: losses.append(r.loss))
+    exact: list[float] = []
+    train(train_config, fresh_clips(), tmp_path / "exact", on_step=lambda r: exact.append(r.loss))
+    assert losses == pytest.approx(exact, rel=0.05)
+    assert (losses == exact) == (precision == "fp32")
+    assert {value.dtype for value in load_file(tmp_path / "model.safetensors").values()} == {torch.float32}
+
+
+def test_too_few_clips_for_the_processes_or_their_parts_are_refused_for_every_stage_at_once(
+    train_config: TrainConfig, clips: ListedClips, tmp_path: Path
+) -> None:
+    with pytest.raises(RequestError, match=r"`autoencoder\.clips`: 3 processes need 3 clips a step at least"):
+        train(train_config, clips, tmp_path, world=World(size=3))
+    late = train_config.joint.model_copy(update={"accumulate": 2})
+    with pytest.raises(RequestError, match=r"`joint\.clips`: 2 processes, in 2 parts each, need 4"):
+        train(train_config.model_copy(update={"joint": late}), clips, tmp_path, world=World(size=2))
+
+
+def test_a_run_without_any_steps_is_refused(train_config: TrainConfig, clips: ListedClips, tmp_path: Path) -> None:
+    idle = {name: train_config.stage(name).model_copy(update={"steps": 0}) for name in STAGE_NAMES}
+    with pytest.raises(RequestError, match="no stage has any steps"):
+        train(train_config.model_copy(update=idle), clips, tmp_path)

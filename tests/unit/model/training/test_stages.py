@@ -13,6 +13,7 @@ from model.batch import ClipBatch, collate, windows
 from model.networks import Networks
 from model.sync import SyncConfig, SyncExpert
 from model.training.config import STAGE_NAMES, RefineConfig, TrainConfig
+from model.training.draws import Draws
 from model.training.stages import STAGES, DiffusionStage, JointStage, RefineStage, latent_mask
 from model.training.sync import save_expert
 from shards.errors import RequestError
@@ -27,6 +28,34 @@ def batch(train_config: TrainConfig, clip: ClipSample) -> ClipBatch:
 
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def draws() -> Draws:
+    return Draws.of(generator(), 2)
+
+
+@pytest.mark.parametrize("shown", [2, 10])
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_what_two_halves_of_a_batch_add_up_to_is_what_the_whole_is(
+    name: str, shown: int, train_config: TrainConfig, networks: Networks, batch: ClipBatch, judge: RefineConfig
+) -> None:
+    """Sums and counts, of halves of which one may show much less of the face: a mean of two means would be another."""
+    seen = batch.seen_BT.clone()
+    seen[1, shown:] = False
+    refine = judge.model_copy(update={"frames": 5})
+    stage = STAGES[name](networks, train_config.model_copy(update={"refine": refine}))
+    both = replace(batch, seen_BT=seen)
+    halves = [
+        replace(both, **{f.name: getattr(both, f.name)[i : i + 1] for f in fields(both) if f.name != "mask_HW"})
+        for i in range(2)
+    ]
+    tasks = [stage.draw(half, Draws([(7, i)])) for i, half in enumerate(halves)]
+    task = stage.draw(both, Draws([(7, 0), (7, 1)]))
+    whole, parts = stage.sums(task), [stage.sums(t) for t in tasks]
+    assert whole.keys() == task.counts.keys()
+    for part in whole:
+        torch.testing.assert_close(sum(p[part] for p in parts), whole[part], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(sum(t.counts[part] for t in tasks), task.counts[part])
 
 
 def test_the_stages_run_in_the_order_of_their_configs() -> None:
@@ -129,6 +158,19 @@ def test_what_unseen_frames_hold_changes_no_loss(
         torch.testing.assert_close(a[part], b[part])
 
 
+@pytest.mark.parametrize("temporal", [False, True])
+@pytest.mark.parametrize("name", STAGE_NAMES)
+def test_every_weight_that_is_trained_takes_part_in_every_step(
+    name: str, temporal: bool, train_config: TrainConfig, batch: ClipBatch
+) -> None:
+    """Processes wait for each other's gradient of each weight."""
+    config = changed(train_config, temporal_attention=temporal)
+    stage = STAGES[name](Networks(config.model), config)
+    sum(stage.loss(replace(batch, seen_BT=torch.zeros_like(batch.seen_BT)), generator()).values()).backward()
+    for network, net in stage.trained().items():
+        assert [n for n, p in net.named_parameters() if p.grad is None] == [], network
+
+
 def test_joint_trains_completion_more_slowly(train_config: TrainConfig, networks: Networks) -> None:
     stage = STAGES["joint"](networks, train_config)
     assert stage.rate_of("completion") == train_config.completion_rate < stage.rate_of("denoiser")
@@ -169,12 +211,13 @@ def test_min_snr_weighs_steps_by_their_noise(train_config: TrainConfig, networks
 def test_frames_that_are_seen_together_are_consecutive_and_share_their_noise(
     temporal: bool, train_config: TrainConfig, batch: ClipBatch
 ) -> None:
-    config = changed(train_config, temporal_attention=temporal)
+    five = train_config.diffusion.model_copy(update={"frames": 5})
+    config = changed(train_config.model_copy(update={"diffusion": five}), temporal_attention=temporal)
     stage = DiffusionStage(Networks(config.model), config)
-    made = stage.denoise(batch, batch.landmarks_BTP2, generator())
-    one_noise = torch.equal(made.noise_NCHW[0], made.noise_NCHW[1])
-    assert (bool((made.at_BK.diff(dim=1) == 1).all()), one_noise) == (temporal, temporal)
-    assert not torch.equal(made.noise_NCHW[0], made.noise_NCHW[-1])  # another window
+    task = stage.draw(batch, draws())
+    one_noise = torch.equal(task.noise_NCHW[0], task.noise_NCHW[1])
+    assert (bool((task.at_BK.diff(dim=1) == 1).all()), one_noise) == (temporal, temporal)
+    assert not torch.equal(task.noise_NCHW[0], task.noise_NCHW[-1])  # another window
 
 
 @pytest.fixture
@@ -210,18 +253,19 @@ def test_a_stretch_with_an_unseen_frame_is_not_judged_by_its_sync(
     stage = RefineStage(networks, train_config.model_copy(update={"refine": judge}))
     seen = batch.seen_BT.clone()
     seen[:, 4:6] = False  # whatever six frames of ten are drawn
-    assert "sync" in stage.loss(batch, generator())
-    assert "sync" not in stage.loss(replace(batch, seen_BT=seen), generator())
+    assert float(stage.loss(batch, generator())["sync"].detach()) > 0
+    assert float(stage.loss(replace(batch, seen_BT=seen), generator())["sync"].detach()) == 0
 
 
 def test_what_is_outside_the_mask_is_not_judged(
     train_config: TrainConfig, networks: Networks, batch: ClipBatch
 ) -> None:
     stage = RefineStage(networks, train_config.model_copy(update={"refine": RefineConfig(steps=1, frames=4)}))
-    made = stage.denoise(batch, batch.landmarks_BTP2, generator())
-    nothing = replace(batch, mask_HW=torch.zeros_like(batch.mask_HW))
+    task = stage.draw(batch, draws())
+    made = stage.denoise(task, batch.landmarks_BTP2)
+    nothing = stage.draw(replace(batch, mask_HW=torch.zeros_like(batch.mask_HW)), draws())
     assert all(float(part.detach()) == 0 for part in stage.judged(nothing, made).values())
-    assert all(float(part.detach()) > 0 for part in stage.judged(batch, made).values())
+    assert all(float(part.detach()) > 0 for part in stage.judged(task, made).values())
 
 
 @pytest.mark.parametrize(("update", "field"), [({"frames": 4}, "refine.frames"), ({"expert": "nowhere"}, "sync")])
