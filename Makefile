@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dub test slow check fix bench bench-gpu chaos e2e sample sample-model constraints clean
+.PHONY: help setup dub test slow check fix bench bench-gpu chaos e2e sample train-compact constraints clean
 
 # The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -75,12 +75,15 @@ chaos: setup  ## a run, a sweep and a repair killed at each step, then 200 rando
 sample: setup  ## make the committed sample again (needs espeak-ng)
 	@$(BIN)/dubwright sample examples
 
-SAMPLE_WORK := runs/sample-model
-sample-model: setup  ## train the checkpoint that ships, again or further (needs espeak-ng; 40 minutes)
-	@test -f $(SAMPLE_WORK)/titles/catalogue.csv || $(BIN)/dubwright sample $(SAMPLE_WORK)/titles --titles 44 --seed 7
-	@$(BIN)/dubwright preprocess '$(SAMPLE_WORK)/titles/*.mp4' --store $(SAMPLE_WORK)/store
-	@$(BIN)/dubwright train --store $(SAMPLE_WORK)/store --out $(SAMPLE_WORK)/checkpoint --preset tiny --config examples/sample-model.yaml
-	@$(BIN)/python -m tests.support.ship $(SAMPLE_WORK)/checkpoint
+COMPACT_WORK := runs/compact
+SHARED := ../shared
+train-compact: setup  ## train the checkpoint that ships further, on footage, GRID, news and generated titles (hours)
+	@test -d $(SHARED)/grid || { echo "the training footage is not in $(SHARED); name its folder: make train-compact SHARED=..."; exit 1; }
+	@test -f $(COMPACT_WORK)/titles/catalogue.csv || $(BIN)/dubwright sample $(COMPACT_WORK)/titles --titles 24 --seed 7
+	@$(BIN)/python -m tests.support.compact_corpus $(SHARED) $(COMPACT_WORK)/titles $(COMPACT_WORK)/sources.csv
+	@$(BIN)/dubwright preprocess $(COMPACT_WORK)/sources.csv --store $(COMPACT_WORK)/store --config examples/compact-corpus.yaml
+	@$(BIN)/dubwright train --store $(COMPACT_WORK)/store --out $(COMPACT_WORK)/checkpoint --preset compact --config examples/compact.yaml
+	@$(BIN)/python -m tests.support.ship $(COMPACT_WORK)/checkpoint $(COMPACT_WORK)/store
 
 constraints: setup  ## write constraints.txt anew from what is installed in .venv
 	@$(BIN)/python .ci/pin.py > constraints.new && mv constraints.new constraints.txt && touch $(READY)

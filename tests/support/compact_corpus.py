@@ -1,10 +1,11 @@
-"""The list of sources the compact model is trained on: `python -m tests.support.compact_corpus SHARED OUT.csv`.
+"""The list of sources the compact model is trained on: `python -m tests.support.compact_corpus SHARED TITLES OUT.csv`.
 
 Says who is who, so that nobody is on both sides of a split:
 
 - GRID names its speakers; the footage's copies of its sentences are the same people;
 - a person who is in several files of the footage was found by looking, and is named in `SAME_PERSON`;
-- the news anchors are not labelled. All of them are ONE identity here: they are trained on together or not at all.
+- the news anchors are not labelled. All of them are ONE identity here: they are trained on together or not at all;
+- so are the titles that `dubwright sample` made.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ ANCHORS = "news-anchors"
 _GRID_SENTENCE = re.compile(r"lipnet__(?:GRID|id2_vcd)_([a-z0-9]{6})\.")
 
 
-def rows(shared: Path) -> Iterator[dict[str, str]]:
+def rows(shared: Path, titles: Path) -> Iterator[dict[str, str]]:
     """One per file, in a fixed order."""
     speaker_of: dict[str, str] = {}
     for row in _table(shared / "grid" / "grid.csv"):
@@ -41,6 +42,8 @@ def rows(shared: Path) -> Iterator[dict[str, str]]:
             yield _row(shared / "footage" / row["file"], _person(Path(row["file"]), speaker_of), "", licence)
     for row in _table(shared / "news_ar" / "news_ar.csv"):
         yield _row(shared / "news_ar" / row["file"], ANCHORS, "ar", "not cleared (repository: MIT)")
+    for title in sorted(titles.glob("*.mp4")):
+        yield _row(title, "generated", "", "public-domain portraits, animated")
 
 
 def _person(file: Path, speaker_of: dict[str, str]) -> str:
@@ -59,8 +62,8 @@ def _table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def main(shared: Path, out: Path) -> None:
-    listed = list(rows(shared.resolve()))
+def main(shared: Path, titles: Path, out: Path) -> None:
+    listed = list(rows(shared.resolve(), titles.resolve()))
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(listed[0]))
@@ -70,4 +73,4 @@ def main(shared: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:4]))
