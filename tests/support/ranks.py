@@ -24,5 +24,7 @@ def _joined(rank: int, size: int, meet: Path, work: Callable[..., None], given: 
     distributed.init_process_group("gloo", init_method=f"file://{meet}", rank=rank, world_size=size)
     try:
         work(*given)
+        # None leaves while another still has a word to say; one that fails is raised by `spawn`, which ends the rest.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
