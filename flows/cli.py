@@ -188,9 +188,9 @@ def inspect(
 ) -> None:
     """Say what something is: a title, a shard, a store, a dataset, a clip, a unit of work, a checkpoint."""
     with answering(as_json) as answer:
-        from flows.inspect.target import Outputs
-        from flows.inspect.target import inspect as look
-        from flows.inspect.words import told
+        from flows.explain.target import Outputs
+        from flows.explain.target import inspect as look
+        from flows.explain.words import told
 
         found = look(target, Outputs(picture=picture, video=video, page=page))
         answer(found, told(found))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from flows.evaluation.judge import Judged
-from flows.inspect.drawing import drawn
+from flows.explain.drawing import drawn
 from shards.schema import U8, ClipSample
 
 FRAMES, SIDE_PX = 6, 128

@@ -312,7 +312,7 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
 
 
 def test_a_stopped_look_is_not_offered_to_be_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("flows.inspect.target.inspect", raises(KeyboardInterrupt()))
+    monkeypatch.setattr("flows.explain.target.inspect", raises(KeyboardInterrupt()))
     result = run("inspect", tmp_path)
     assert result.exit_code == 130
     assert "Run it again" not in result.stderr

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.inspect.clip import clip_facts, write_whole
-from flows.inspect.clip_video import CURVES_PX, FACE_PX, frame_rate, write_clip_video
+from flows.explain.clip import clip_facts, write_whole
+from flows.explain.clip_video import CURVES_PX, FACE_PX, frame_rate, write_clip_video
 from preprocessing.media.decode import FfmpegSource
 from preprocessing.media.probe import probe
 from preprocessing.media.speech import read_speech

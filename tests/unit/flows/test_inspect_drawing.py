@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from flows.inspect.drawing import (
+from flows.explain.drawing import (
     SHEET_FRAMES,
     SHEET_PX,
     clip_picture,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inspect.target import inspect
+from flows.explain.target import inspect
 from shards.errors import ObjectDamaged, RequestError
 from shards.store import open_store
 from shards.writer import FragmentWriter

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inspect.target import Outputs, inspect
+from flows.explain.target import Outputs, inspect
 from flows.report.dataset import write_card
 from preprocessing.config import QualityConfig
 from shards.commit import Ledger, Quarantine

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inspect.target import Outputs, inspect
+from flows.explain.target import Outputs, inspect
 from shards.errors import RequestError
 from shards.index import DatasetInfo
 from shards.store import Store, open_store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.inspect.words import told
+from flows.explain.words import told
 
 
 def test_values_are_told_a_line_each_and_parts_are_indented() -> None:

@@ -67,6 +67,6 @@ def test_compact_is_as_small_as_promised() -> None:
 
 
 def test_every_preset_is_known_to_inspect() -> None:
-    from flows.inspect.target import PRESETS as KNOWN
+    from flows.explain.target import PRESETS as KNOWN
 
     assert set(KNOWN) == set(PRESETS)

@@ -7,8 +7,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from flows.inspect.clip_video import write_clip_video
-from flows.inspect.drawing import clip_picture, frame_end_s
+from flows.explain.clip_video import write_clip_video
+from flows.explain.drawing import clip_picture, frame_end_s
 from shards.fingerprint import plain
 from shards.schema import ClipSample
 

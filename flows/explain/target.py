@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.inspect.clip import clip_facts
-from flows.inspect.files import checkpoint_facts, preset_facts, title_facts
-from flows.inspect.shard import clip_in_shard, fetched, shard_facts
-from flows.inspect.stores import dataset_facts, find_clip, full_hash, store_facts, unit_facts
+from flows.explain.clip import clip_facts
+from flows.explain.files import checkpoint_facts, preset_facts, title_facts
+from flows.explain.shard import clip_in_shard, fetched, shard_facts
+from flows.explain.stores import dataset_facts, find_clip, full_hash, store_facts, unit_facts
 from shards.errors import RequestError
 from shards.reader import open_dataset
 from shards.store import LAYOUT_PATH, Store, open_store

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from flows.inspect.drawing import curves, drawn, frame_end_s
+from flows.explain.drawing import curves, drawn, frame_end_s
 from preprocessing.media.runner import run_media
 from preprocessing.media.tools import encoders, ffmpeg_command, file_url
 from shards.errors import RequestError

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from flows.inspect.clip import write_whole
+from flows.explain.clip import write_whole
 from flows.report.dataset import card_page, card_path
 from flows.report.rejected import read_sample
 from shards import plans
