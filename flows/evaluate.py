@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,12 +30,14 @@ from flows.units import Stopped, stop_on_interrupt
 from flows.voice import read_voice
 from flows.workers.evaluate import ClipVerdict, EvaluateWorker
 from model.pretrained import load
+from model.training.keeping import DATASET
 from shards.errors import DubwrightError, RequestError
 from shards.fingerprint import fingerprint
 from shards.leases import hold_lease
 from shards.reader import Dataset, open_dataset
 from shards.store import open_store
 
+log = logging.getLogger(__name__)
 _JUDGED_AS = 1
 """Raised by hand when a figure means something else: verdicts of before are then made again."""
 _CARD, _CLIPS = "scorecard.json", "clips"
@@ -82,7 +85,11 @@ def plan_evaluation(
     if config.limit is not None:
         rows = rows[spread(opened.table.take(rows), config.limit)]
     plan = EvaluationPlan(voice=voice, dataset=opened, rows=tuple(int(row) for row in rows), config=config)
-    load(Path(voice.checkpoint))[1].config.condition.check_sample(opened.read_row(plan.rows[0]))
+    record = load(Path(voice.checkpoint))[1]
+    record.config.condition.check_sample(opened.read_row(plan.rows[0]))
+    learned_from = record.card.get(DATASET)
+    if learned_from is not None and opened.info.hash not in learned_from:
+        log.warning("this model learned from %s: it may know people that %s holds out", learned_from, opened.info.hash)
     return plan
 
 

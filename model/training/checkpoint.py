@@ -45,6 +45,8 @@ class Progress:
     """Steps of this stage that are done."""
     done: dict[str, int] = field(default_factory=dict)
     """Steps per finished stage."""
+    before: dict[str, int] = field(default_factory=dict)
+    """Steps per stage of the weights that the run began with (`start_from`)."""
     source: dict[str, Any] = field(default_factory=dict)
     """What the clip source said of itself."""
     best: dict[str, Any] = field(default_factory=dict)

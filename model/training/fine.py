@@ -46,11 +46,16 @@ class TakenOver:
         return ", ".join(parts)
 
 
-def begin(networks: Networks, config: TrainConfig) -> None:
-    """The weights a run begins with: published ones that the model names, then those of `start_from`."""
+def begin(networks: Networks, config: TrainConfig) -> dict[str, int]:
+    """The weights a run begins with: published ones that the model names, then those of `start_from`.
+
+    Returns how many steps of each stage these were trained for.
+    """
     networks.load_sources()
-    if config.start_from is not None:
-        log.info("%s: %s", config.start_from, take_over(networks, config.start_from))
+    if config.start_from is None:
+        return {}
+    log.info("%s: %s", config.start_from, take_over(networks, config.start_from))
+    return dict(load(Path(config.start_from))[1].trained)
 
 
 def take_over(networks: Networks, folder: str) -> TakenOver:

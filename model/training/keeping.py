@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 Validation = Callable[[int, Networks], Mapping[str, float]]
 BEST = "best"
+DATASET = "Dataset"
+"""Section of the model card."""
 
 
 class Keeper:
@@ -101,7 +103,7 @@ class Keeper:
         return shown.to(self.world.device).eval().requires_grad_(False)
 
     def _put_model(self, shown: Networks, progress: Progress, under: str = "", metrics: str | None = None) -> str:
-        pipe = DubbingPipeline.from_networks(shown, trained=trained(progress))
+        pipe = DubbingPipeline.from_networks(shown, trained=trained(progress), card=_told(progress))
         with self.shelf.scratch() as scratch:
             made = Path(scratch, "model")
             digest = pipe.save_pretrained(made)
@@ -111,6 +113,13 @@ class Keeper:
         return digest
 
 
+def _told(progress: Progress) -> dict[str, str]:
+    """Which dataset it learned from: who judges it wants to know whether these people were held out."""
+    dataset = progress.source.get("dataset_hash")
+    return {} if dataset is None else {DATASET: f"`{dataset}`"}
+
+
 def trained(progress: Progress) -> dict[str, int]:
-    """Steps per stage."""
-    return {**progress.done, progress.stage: progress.step}
+    """Steps per stage, those of the weights it began with included."""
+    here = {**progress.done, progress.stage: progress.step}
+    return {name: progress.before.get(name, 0) + here.get(name, 0) for name in {**progress.before, **here}}

@@ -154,7 +154,7 @@ class _Run:
             torch.manual_seed(self.config.seed)
             self.nets = Networks(self.config.model)
         if saved is None:
-            self.world.from_main(lambda: begin(self.nets, self.config))
+            self.progress.before = self.world.from_main(lambda: begin(self.nets, self.config))
         else:
             saved.load_networks(self.nets)
         self._settle()

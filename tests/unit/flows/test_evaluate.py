@@ -17,8 +17,10 @@ from flows.evaluation.judge import Judge
 from flows.workers.evaluate import ClipVerdict
 from model.networks import Networks
 from model.pipeline import DubbingPipeline
+from model.training.keeping import DATASET
 from shards.errors import RequestError
 from shards.pack import PackConfig
+from shards.reader import open_dataset
 from shards.store import Store, open_store
 from tests.support.models import nano_config
 from tests.support.talking import SIZE_PX, talking_dataset
@@ -128,3 +130,13 @@ def test_an_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(RequestError, match="is a file"):
         flow.check_out(tmp_path / "file")
+
+
+def test_a_model_that_learned_from_other_data_is_judged_and_told(
+    store: Store, model: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for said, warned in (("`0123`", True), (f"`{open_dataset(store).info.hash}`", False)):
+        DubbingPipeline.from_pretrained(model).save_pretrained(tmp_path, card={DATASET: said})
+        caplog.clear()
+        plan_evaluation.fn(str(tmp_path), store.uri, None, CONFIG)
+        assert ("may know people" in caplog.text) == warned

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from model.config import ModelConfig
 from model.errors import CheckpointMismatch
 from model.networks import Networks
+from model.pretrained import load
 from model.training.clips import ListedClips
 from model.training.config import NETWORKS, TrainConfig
 from model.training.fine import take_over
@@ -104,3 +105,12 @@ def test_a_network_that_is_none_cannot_be_frozen(train_config: TrainConfig) -> N
 
 def test_the_networks_that_may_be_frozen_are_those_of_a_model() -> None:
     assert [name for name, _ in Networks(nano_config()).named_children()] == list(NETWORKS)
+
+
+def test_the_steps_of_the_weights_it_began_with_are_counted_on(
+    train_config: TrainConfig, clips: ListedClips, tmp_path: Path
+) -> None:
+    first = train(train_config, clips, tmp_path / "first")
+    again = train(train_config.model_copy(update={"start_from": str(tmp_path / "first")}), clips, tmp_path / "again")
+    assert again.trained == {name: 2 * steps for name, steps in first.trained.items()}
+    assert load(tmp_path / "again")[1].trained == again.trained
