@@ -1,7 +1,8 @@
-"""Works off a plan: what is pending goes to the workers, and the commit records are asked again at the end.
+"""Works off units: what is pending goes to the workers, and every try and decision is written down.
 
 The one bridge between the store's records and the work engine: attempts are recorded before, poison is quarantined
-after, and running the same plan again does only what is still to do.
+after, and running the same plan again does only what is still to do. `work_off` takes one plan through one lane; a
+`Book` serves any number of lanes.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from flows.cluster.config import EngineConfig
-from flows.cluster.driver import RunSummary, run
+from flows.cluster.driver import RunSummary, run_lanes
 from flows.cluster.engine import Engine
 from flows.cluster.failures import Failure, FailureKind
+from flows.cluster.feed import Feed
+from flows.cluster.lane import Lane
 from flows.cluster.progress import BEFORE, Progress
 from flows.cluster.work import WorkerSpec
 from shards.commit import Claim, Ledger, Plan, Quarantine, Receipt, Unit
@@ -26,6 +29,8 @@ from shards.errors import DubwrightError, Superseded
 from shards.leases import hold_lease, leases
 
 log = logging.getLogger(__name__)
+Settled = Callable[[Unit, Receipt | Quarantine | None], None]
+"""(unit, what holds of it; None: it is still open)."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -56,24 +61,13 @@ def work_off(
     pending = ledger.pending(plan)
     progress.advance(BEFORE, len(plan.units) - len(pending))
     with hold_lease(ledger.store, spec.name, reads=(plan.plan_id,)) as lease:
-        book = _Book(ledger, lease.run, engine.is_isolated, progress, reproduce)
-        summary = run(
-            book.without_killers(pending, config.max_attempts),
-            spec,
-            engine=engine,
-            config=config,
-            key=lambda unit: unit.unit_id,
-            near=near,
-            prepare=book.begin,
-            on_done=book.done,
-            on_failed=book.failed,
-            on_abandoned=book.called_off,
-            should_stop=should_stop,
-        )
+        book = Book(ledger, lease.run, engine.is_isolated, config.max_attempts, reproduce, advancing(progress))
+        feed = Feed(book.without_killers(pending))
+        (summary,) = run_lanes([book.lane(feed, spec, config, near=near)], engine=engine, should_stop=should_stop)
     if summary.stopped:
         raise Stopped
     if book.troubled:
-        (unit_id, failure), number = book.troubled[0], len(book.troubled)
+        (unit_id, failure), number = next(iter(book.troubled.items())), len(book.troubled)
         raise Unfinished(
             f"{spec.name}: {number} units are still open after {failure.attempts} tries; the first, {unit_id}: "
             f"{failure.error_class}: {failure.message}. Once that is mended, run again"
@@ -81,19 +75,57 @@ def work_off(
     return summary
 
 
+def advancing(progress: Progress) -> Settled:
+    """Books each unit that is settled."""
+
+    def settled(unit: Unit, result: Receipt | Quarantine | None) -> None:
+        if isinstance(result, Receipt):
+            progress.made(len(result.samples))
+            progress.advance("kept" if result.is_kept else "rejected")
+        elif result is not None:
+            progress.advance("quarantined")
+
+    return settled
+
+
 @dataclass(slots=True)
-class _Book:
-    """Writes down what the engine says of the units."""
+class Book:
+    """Writes down what the engine says of the units, in whichever lane they are."""
 
     ledger: Ledger
     run: str
     is_isolated: bool
-    progress: Progress
+    max_attempts: int
     reproduce: Callable[[Unit], str]
+    settled: Settled
+    """Told of every unit that nothing more will be done for in this run."""
     claims: dict[str, Claim] = field(default_factory=dict)
     """Of the tries under way, by unit."""
-    troubled: list[tuple[str, Failure]] = field(default_factory=list)
-    """Units that the store, the disk or the cluster kept from being done."""
+    troubled: dict[str, Failure] = field(default_factory=dict)
+    """Units that the store, the disk or the cluster kept from being done; they are open still."""
+
+    def lane(
+        self,
+        feed: Feed[Unit],
+        spec: WorkerSpec[Claim, Receipt],
+        config: EngineConfig,
+        *,
+        near: Callable[[Unit], str | None] | None = None,
+        on_over: Callable[[], None] = lambda: None,
+    ) -> Lane[Unit, Claim, Receipt]:
+        """A lane whose tries, results and failures are written down here."""
+        return Lane(
+            feed=feed,
+            spec=spec,
+            config=config,
+            key=lambda unit: unit.unit_id,
+            prepare=self.begin,
+            on_done=self.done,
+            on_failed=self.failed,
+            on_abandoned=self.called_off,
+            on_over=on_over,
+            near=near,
+        )
 
     def begin(self, unit: Unit, attempt: int) -> Claim:
         claim = self.ledger.begin(unit, self.run, is_isolated=self.is_isolated)
@@ -105,14 +137,14 @@ class _Book:
 
     def done(self, unit: Unit, receipt: Receipt) -> None:
         self.claims.pop(unit.unit_id)
-        self.progress.made(len(receipt.samples))
-        self.progress.advance("kept" if receipt.is_kept else "rejected")
+        self.settled(unit, receipt)
 
     def failed(self, unit: Unit, failure: Failure) -> None:
         if failure.kind is FailureKind.TRANSIENT:
             # A full disk would send one good unit after another to quarantine, and a dataset without them be published.
-            self.troubled.append((unit.unit_id, failure))
+            self.troubled[unit.unit_id] = failure
             self.called_off(unit)
+            self.settled(unit, None)
             return
         claim = self.claims.pop(unit.unit_id)
         # Only footage that was looked at is rejected, for good. A request that cannot be met (an encoder that is not
@@ -124,14 +156,14 @@ class _Book:
             result = self._given_up(unit, failure.error_class, failure.message, failure.tail, failure.attempts)
         self._decide(claim, result)
 
-    def without_killers(self, units: Sequence[Unit], most: int) -> Iterator[Unit]:
+    def without_killers(self, units: Sequence[Unit]) -> Iterator[Unit]:
         """The units, less those whose earlier tries ended so often with the very process that ran the whole.
 
         That is all that can be seen of a crash in native code where work is not done in processes of its own.
         """
         fatal = self._fatal_tries({unit.unit_id for unit in units})
         for unit in units:
-            if fatal.get(unit.unit_id, 0) < most:
+            if fatal.get(unit.unit_id, 0) < self.max_attempts:
                 yield unit
                 continue
             message = f"{fatal[unit.unit_id]} tries ended with the process that ran them"
@@ -162,15 +194,12 @@ class _Book:
 
     def _decide(self, claim: Claim, result: Receipt | Quarantine) -> None:
         try:
-            holds = self.ledger.decide(claim, result)
+            holds: Receipt | Quarantine | None = self.ledger.decide(claim, result)
         except Superseded as error:
             # Somebody opened the unit again while it was tried: whoever did will have it tried anew.
             log.warning("%s", error)
-            return
-        if isinstance(holds, Quarantine):
-            self.progress.advance("quarantined")
-        else:
-            self.progress.advance("kept" if holds.is_kept else "rejected")
+            holds = None
+        self.settled(claim.unit, holds)
 
 
 @contextmanager

@@ -44,6 +44,12 @@ class Feed(Generic[Item]):
             self._source = None
         return self._put.popleft() if self._put else None
 
+    def drain(self) -> list[Item]:
+        """What was put in and is not begun, taken out again: nobody is going to do it in this run."""
+        left = list(self._put)
+        self._put.clear()
+        return left
+
     @property
     def is_over(self) -> bool:
         """Nothing is left and nothing will come."""

@@ -76,7 +76,7 @@ class Progress:
             text += f" ({done / self._total:.0%})" if self._total else ""
         text += f", {rate:.1f}/s"
         if self._total is not None and rate > 0 and done < self._total:
-            text += f", {_span((self._total - done) / rate)} left"
+            text += f", {duration((self._total - done) / rate)} left"
         return text + (f": {self._detail()}" if done else "")
 
     def __enter__(self) -> Progress:
@@ -90,7 +90,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         else:
-            self._say(f"{self.line()} - {_span(self._clock() - self._begun)}")
+            self._say(f"{self.line()} - {duration(self._clock() - self._begun)}")
 
     def _live(self) -> RichProgress:
         return RichProgress(
@@ -115,7 +115,7 @@ class Progress:
         self._stream.flush()
 
 
-def _span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A duration for people: `42 s`, `3 min 20 s`, `2 h 05 min`."""
     whole = round(seconds)
     if whole < 60:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from flows.cluster.progress import BEFORE, Progress, _span
+from flows.cluster.progress import BEFORE, Progress, duration
 
 
 class Terminal(io.StringIO):
@@ -104,4 +104,4 @@ def test_it_is_shown_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(41.6, "42 s"), (200, "3 min 20 s"), (7500, "2 h 05 min")])
 def test_durations_are_for_people(seconds: float, text: str) -> None:
-    assert _span(seconds) == text
+    assert duration(seconds) == text
