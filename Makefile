@@ -39,10 +39,18 @@ ffmpeg:
 		echo "ffmpeg and ffprobe are needed: install them (Debian: sudo apt-get install ffmpeg; macOS: brew install ffmpeg)"; exit 1; \
 	fi; }
 
+# The report's page is tested in a real browser; without one those tests skip and say so.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+		&& echo "Installing chromium for the browser tests ..." && apt-get update -qq \
+		&& DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+	|| echo "no chromium: the browser tests will skip (Debian: sudo apt-get install chromium)"
+
 dub: setup  ## dub the sample catalogue; prints where the videos and the report are
 	@$(BIN)/dubwright dub examples/catalogue.csv --out out/sample
 
-test: setup  ## every test but the slow ones, two files at a time
+test: setup browser  ## every test but the slow ones, two files at a time
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 slow: setup  ## the slow tests

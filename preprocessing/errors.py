@@ -3,6 +3,7 @@
     DubwrightError
     |-- RequestError
     |   `-- ToolMissing          ffmpeg, an encoder or a weight file is not installed: says what to install
+    |-- LayoutError              a container is not laid out as its format says, or not in a way we may edit
     `-- MediaToolError           a media program failed: its command, exit status and the end of what it said
         `-- MediaToolTimeout     it made no progress for too long and was killed
 
@@ -21,6 +22,10 @@ from shards.schema import Rejection
 
 class ToolMissing(RequestError):
     """Something that must be installed is not."""
+
+
+class LayoutError(DubwrightError):
+    """A file's table of tracks cannot be read, or not be changed without moving what it points at."""
 
 
 class MediaToolError(DubwrightError):

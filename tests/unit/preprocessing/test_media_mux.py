@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from preprocessing.errors import MediaToolError
-from preprocessing.media.mux import MuxReport, mux
+from preprocessing.media.mux import MuxReport, Tracks, mux
 from preprocessing.media.probe import probe_with_times, read_header
 from preprocessing.media.runner import run_media
 from preprocessing.media.tools import ffmpeg_command, file_url
@@ -114,7 +114,7 @@ class TestAFinishedTitle:
 
 
 def test_other_sounds_are_left_out_when_asked(source: Path, speech: Path, tmp_path: Path) -> None:
-    report = finish(source, speech, tmp_path / "t.mp4", keep_other_audio=False)
+    report = finish(source, speech, tmp_path / "t.mp4", tracks=Tracks(keep_audio=False))
     assert report.streams == ("video h264", "audio aac", "subtitle mov_text")
     assert len(report.notes) == 2
 
