@@ -1,28 +1,39 @@
 """Frames as the file stores them: its own bit depth, chroma and orientation, for dubbing.
 
 Owns the planes and their pixel formats. `decode.py` reads the same frames as people see them, `encode.py` writes these.
-Rotation stays a flag: pictures here are *not* turned.
+Rotation stays a flag: pictures here are *not* turned. A title's beginning is read through a pipe from ffmpeg. A part in
+the middle is decoded from the group of pictures that holds it, where that gives the same bits: every frame is known by
+its time, and from the first that is not the one due, the pipe takes over, which counts from the beginning.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from preprocessing.errors import Unusable
 from preprocessing.media.base import MediaInfo, VideoStream
 from preprocessing.media.decode import ended_early, ended_whole
+from preprocessing.media.demux import opened, packets_from
 from preprocessing.media.probe import frame_times, picture
 from preprocessing.media.runner import MediaPipe
 from preprocessing.media.tools import raw_pictures_command
 from shards.errors import RequestError
 from shards.schema import FrameTimes
 
+logger = logging.getLogger(__name__)
+
+_EXACT = ("h264", "hevc", "vp9", "av1", "ffv1", "prores", "dnxhd")
+"""Codecs whose decoded bits are laid down, or are seen to be the same in ffmpeg and in the libraries PyAV brings."""
 Plane = NDArray[Any]
 """(H, W) uint8, or uint16 where a sample has more than 8 bits."""
 
@@ -145,6 +156,32 @@ class NativeSource:
             pipe.end()
 
     def _read(self, start: int, stop: int) -> Iterator[NativeFrame]:
+        reached = start
+        if start > 0 and picture(self.info).codec in _EXACT:
+            for frame in self._sought(start, stop):
+                yield frame
+                reached += 1
+        yield from self._piped(reached, stop)
+
+    def _sought(self, start: int, stop: int) -> Iterator[NativeFrame]:
+        """Frames from `start` on as far as each is proved to be the one due; a decoder's complaint ends it, too."""
+        index = picture(self.info).index
+        with opened(self.path) as container:
+            context = container.streams[index].codec_context
+            # One thread: another that logs, while the interpreter ends it, waits for ever for the interpreter.
+            context.thread_type, context.thread_count = "NONE", 1
+            following = packets_from(container, index, int(self.times.pts[start]))
+            decoded = _decoded(context, following) if following is not None else iter(())
+            due = start
+            while due < stop and (frame := next(decoded, None)) is not None:
+                if frame.pts is not None and frame.pts < self.times.pts[start]:
+                    continue
+                if frame.pts != self.times.pts[due] or frame.is_corrupt or frame.format.name != self.format.name:
+                    return
+                yield NativeFrame(index=due, planes=_planes(frame, self.format), pix_fmt=self.format.name)
+                due += 1
+
+    def _piped(self, start: int, stop: int) -> Iterator[NativeFrame]:
         if start == stop:
             return
         shapes = self.format.shapes(*stored_size(picture(self.info)))
@@ -166,3 +203,22 @@ class NativeSource:
         if video.pix_fmt in _RGB_NEAREST:
             filters.append("scale=out_color_matrix=bt709:out_range=tv:flags=accurate_rnd+full_chroma_int")
         return raw_pictures_command(self.path, video.index, filters=",".join(filters), pix_fmt=self.format.name)
+
+
+def _decoded(context: Any, following: Iterator[Packet[Any]]) -> Iterator[VideoFrame]:
+    """Frames in display order; ends where the decoder gives up."""
+    try:
+        for packet in following:
+            yield from context.decode(packet)
+        yield from context.decode(None)
+    except (av.error.FFmpegError, Unusable) as error:
+        logger.info("decoding from the middle ended: %s", error)
+
+
+def _planes(frame: VideoFrame, layout: PixelFormat) -> tuple[Plane, Plane, Plane]:
+    """Copies: a decoder uses the memory of its frames again."""
+    found = []
+    for plane, (rows, columns) in zip(frame.planes, layout.shapes(frame.width, frame.height), strict=True):
+        lines = np.frombuffer(memoryview(plane), layout.sample).reshape(plane.height, -1)
+        found.append(lines[:rows, :columns].copy())
+    return found[0], found[1], found[2]

@@ -1,16 +1,20 @@
-"""Puts a source's own frame times on an encoded picture, tick for tick.
+"""Puts exact frame times on finished packets, tick for tick, whoever encoded them.
 
-Owns PTS and DTS of finished packets. The encoder counted frames at an even rate; here packet by packet its count is
-replaced with the source's PTS in the source's time base, so an uneven rate comes back exactly as it was.
+Owns PTS and DTS. An encoder counts frames at an even rate; here every packet gets the PTS of the frame it shows, in the
+clock of those times, so an uneven rate comes back exactly as it was. Which packets these are is `join.py`'s business.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from preprocessing.errors import Unusable
 from shards.schema import I64, FrameTimes
@@ -18,25 +22,35 @@ from shards.schema import I64, FrameTimes
 _LARGEST_TIMESCALE = 2**31 - 1
 
 
-def restamp(encoded: Path, out: Path, times: FrameTimes) -> None:
-    """Copies the picture of `encoded` to `out` (QuickTime layout) with `times`; atomic."""
-    order = _display_order(encoded, len(times))
+def write_track(
+    out: Path,
+    template: VideoStream,
+    header: bytes | None,
+    packets: Iterable[Packet[Any]],
+    order: I64,
+    times: FrameTimes,
+) -> None:
+    """Writes one picture track (QuickTime layout): packet k shows frame `order[k]`; atomic.
+
+    `header` is the stream's extradata; None leaves the template's.
+    """
     scale = times.base.denominator
     if scale > _LARGEST_TIMESCALE:
         raise Unusable.because("time_base", f"a clock of {times.base} s cannot be written")
     ticks = times.pts * times.base.numerator
+    decode_ticks, lengths = decode_times(order, ticks), _lengths(ticks)
     part = out.with_name(f".{out.name}.part")
     # movie_timescale: a late start is kept as an edit list, which counts in it; by default in whole milliseconds.
     options = {"video_track_timescale": str(scale), "movie_timescale": str(scale)}
     try:
-        with (
-            av.open(str(encoded.absolute())) as source,
-            av.open(str(part.absolute()), "w", format="mov", options=options) as target,
-        ):
-            stream = target.add_stream_from_template(source.streams.video[0])
+        with av.open(str(part.absolute()), "w", format="mov", options=options) as target:
+            stream = target.add_stream_from_template(template)
             stream.time_base = Fraction(1, scale)
-            decode_ticks, lengths = decode_times(order, ticks), _lengths(ticks)
-            packets = (p for p in source.demux(source.streams.video[0]) if p.size)
+            if header is not None:
+                stream.codec_context.extradata = header
+            if template.codec_context.name == "hevc":
+                # The other name for the same, `hev1`, is not played by QuickTime.
+                stream.codec_context.codec_tag = "hvc1"
             for place, packet in enumerate(packets):
                 packet.stream, packet.time_base = stream, Fraction(1, scale)
                 packet.pts, packet.dts = int(ticks[order[place]]), int(decode_ticks[place])
@@ -59,14 +73,13 @@ def decode_times(order: I64, ticks: I64) -> I64:
     return np.concatenate([before, ticks])[: len(order)]
 
 
-def _display_order(encoded: Path, expected: int) -> I64:
+def display_order(pts: Iterable[int | None]) -> I64:
     """For each packet, in file order, the place of its frame in display order."""
-    with av.open(str(encoded.absolute())) as source:
-        pts = [p.pts for p in source.demux(source.streams.video[0]) if p.size]
-    if len(pts) != expected or any(p is None for p in pts):
-        raise ValueError(f"the encoder gave {len(pts)} packets for {expected} frames")
-    order = np.empty(len(pts), dtype=np.int64)
-    order[np.argsort(np.array(pts, dtype=np.int64), kind="stable")] = np.arange(len(pts))
+    known = list(pts)
+    if any(p is None for p in known):
+        raise ValueError("an encoder gave a packet without a time")
+    order = np.empty(len(known), dtype=np.int64)
+    order[np.argsort(np.array(known, dtype=np.int64), kind="stable")] = np.arange(len(known))
     return order
 
 

@@ -1,200 +1,206 @@
-"""Dubbing's last worker: the fade, the mouths in memory, and the finished file."""
+"""Dubbing's last worker: the finished file, what is told of it, and what is left when it fails."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fractions import Fraction
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from flows.workers import master
-from flows.workers.fragments import SourceChanged, clip_address, write_fragment
-from flows.workers.master import FADE_FRAMES, MasterWorker, Mouths, fade
+from flows.workers.fragments import SourceChanged
+from flows.workers.master import STRIP_SUFFIX, MasterWorker
 from preprocessing.errors import Unusable
-from preprocessing.media.probe import frame_times, probe
-from shards.commit import Ledger, Receipt, Unit
+from preprocessing.media.native import NativeSource
+from preprocessing.media.probe import frame_times, probe, probe_with_times
+from preprocessing.media.provenance import SIDECAR_SUFFIX, read_manifest
+from preprocessing.media.runner import run_media
+from preprocessing.media.tools import ffmpeg_command, file_url
+from shards.commit import Receipt, Unit
 from shards.fingerprint import file_sha256
-from shards.schema import FrameTimes
-from shards.store import Store, open_store
-from tests.support.clips import make_clip
-from tests.support.datasets import claim, done_by
-from tests.unit.flows.conftest import Thread
-
-# -- the fade ----------------------------------------------------------------------------------------------------------
+from shards.schema import F64
+from tests.support.datasets import done_by
+from tests.support.lavfi import sine, turned, uneven, video
+from tests.support.mastered import Drawn, Film
 
 
-def shown(num_frames: int, *stretches: tuple[int, int]) -> np.ndarray:
-    flags = np.zeros(num_frames, dtype=bool)
-    for start, stop in stretches:
-        flags[start:stop] = True
-    return flags
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
+    """A face in the middle, so that most of the film is copied."""
+    return Film.made(tmp_path_factory.mktemp("master"), Drawn(50, 58))
 
 
-def test_untouched_frames_stay_untouched() -> None:
-    np.testing.assert_array_equal(fade(shown(5)), np.zeros(5))
-    assert (fade(shown(40, (10, 30)))[~shown(40, (10, 30))] == 0).all()
-
-
-def test_a_stretch_comes_and_goes_in_even_steps() -> None:
-    opacity = fade(shown(40, (10, 30)))[10:30]
-    steps = np.arange(1, FADE_FRAMES + 1) / (FADE_FRAMES + 1)
-    np.testing.assert_allclose(opacity[:FADE_FRAMES], steps)
-    np.testing.assert_allclose(opacity[-FADE_FRAMES:], steps[::-1])
-    assert (opacity[FADE_FRAMES:-FADE_FRAMES] == 1).all()
-
-
-def test_a_short_stretch_shows_something_and_never_all() -> None:
-    opacity = fade(shown(20, (8, 11)))[8:11]
-    np.testing.assert_allclose(opacity, np.array([1, 2, 1]) / (FADE_FRAMES + 1))
-
-
-def test_the_titles_own_ends_are_no_borders() -> None:
-    opacity = fade(shown(30, (0, 20)))
-    assert (opacity[: 20 - FADE_FRAMES] == 1).all()
-    assert (fade(shown(7, (0, 7))) == 1).all()
-    assert fade(shown(0)).shape == (0,)
-
-
-def test_neighbouring_stretches_have_no_border_between_them() -> None:
-    np.testing.assert_array_equal(fade(shown(40, (10, 20), (20, 30))), fade(shown(40, (10, 30))))
-
-
-# -- mouths ------------------------------------------------------------------------------------------------------------
-
-
-class ReadsCounted(Store):
-    """A store that records which objects were read."""
-
-    def __init__(self, inner: Store) -> None:
-        super().__init__(inner._place)
-        self.reads: list[int] = []
-
-    def read_range(self, path: str, start: int, length: int) -> bytes:
-        self.reads.append(start)
-        return super().read_range(path, start, length)
-
-
-def stretches(folder: Path, *placed: tuple[int, int, list[list[int]]]) -> tuple[ReadsCounted, list[dict[str, Any]]]:
-    """(clip number, first source frame, rendered rows) -> a store with the clips, and the payload's entries."""
-    ledger = Ledger(open_store(folder / "store"))
-    clips = [make_clip(number, frames=6) for number, _, _ in placed]
-    fragment, _ = write_fragment(clips, folder / "fragment.tar", jpeg_quality=95)
-    assert fragment is not None
-    receipt = Receipt(
-        unit_id="u",
-        stage="render",
-        objects=(ledger.put_object(claim(ledger, "u"), fragment.path, ".tar"),),
-        samples=fragment.entries,
-    )
-    entries = [
-        {"clip": clip_address(receipt, entry), "start_pts": 40 * start, "rows": rows}
-        for entry, (_, start, rows) in zip(fragment.entries, placed, strict=True)
-    ]
-    return ReadsCounted(ledger.store), entries
-
-
-def seen(mouths: Mouths, frames: Sequence[int]) -> list[list[tuple[int, int]]]:
-    """(clip number, row) of each frame."""
-    return [[(int(clip.key, 16), row) for clip, row in mouths.on(index)] for index in frames]
-
-
-TIMES = FrameTimes(pts=np.arange(40, dtype=np.int64) * 40, base=Fraction(1, 1000))
-
-
-def test_each_frame_has_the_faces_that_were_rendered_in_it(tmp_path: Path) -> None:
-    store, entries = stretches(tmp_path, (1, 3, [[0, 2], [4, 6]]), (2, 5, [[0, 6]]))
-    found = dict(zip(range(40), seen(Mouths(store, entries, TIMES), range(40)), strict=True))
-    assert {index: faces for index, faces in found.items() if faces} == {
-        3: [(1, 0)],
-        4: [(1, 1)],
-        5: [(2, 0)],
-        6: [(2, 1)],
-        7: [(1, 4), (2, 2)],
-        8: [(1, 5), (2, 3)],
-        9: [(2, 4)],
-        10: [(2, 5)],
-    }
-
-
-def test_a_clip_is_read_once_and_dropped_when_it_is_passed(tmp_path: Path) -> None:
-    store, entries = stretches(tmp_path, *[(n, 6 * n, [[0, 6]]) for n in range(1, 6)])
-    mouths = Mouths(store, entries, TIMES)
-    assert store.reads == []
-    held = [len(mouths._open) for index in range(40) if mouths.on(index) is not None]
-    assert max(held) == 1
-    assert held[-1] == 0
-    assert len(store.reads) == 5
-
-
-def test_stretches_come_in_any_order_and_frames_between_need_not_be_asked_for(tmp_path: Path) -> None:
-    store, entries = stretches(tmp_path, (2, 20, [[0, 6]]), (1, 2, [[0, 6]]))
-    assert seen(Mouths(store, entries, TIMES), [21]) == [[(2, 1)]]
-    assert len(store.reads) == 1
-
-
-def test_a_stretch_in_which_nothing_was_rendered_touches_nothing(tmp_path: Path) -> None:
-    store, entries = stretches(tmp_path, (1, 3, []))
-    mouths = Mouths(store, entries, TIMES)
-    assert not mouths.opacity.any()
-    assert seen(mouths, range(10)) == [[]] * 10
-    assert store.reads == []
-
-
-def test_places_are_found_by_time_where_frames_are_uneven(tmp_path: Path) -> None:
-    pts = np.array([5, 9, 30, 31, 70, 90, 91, 99, 100], dtype=np.int64)
-    store, entries = stretches(tmp_path, (1, 0, [[0, 6]]))
-    entries[0]["start_pts"] = 30
-    mouths = Mouths(store, entries, FrameTimes(pts=pts, base=Fraction(1, 1000)))
-    assert seen(mouths, [1, 2, 7, 8]) == [[], [(1, 0)], [(1, 5)], []]
-
-
-# -- the finished file -------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def receipt(film: Film) -> Receipt:
+    return film.finished()
 
 
 @pytest.fixture
-def worker(thread: Thread, tmp_path: Path) -> MasterWorker:
-    """The thread's worker, with an output folder of its own."""
-    made = MasterWorker(thread.records.ledger.store.uri, str(tmp_path / "out"))
+def worker(film: Film, tmp_path: Path) -> MasterWorker:
+    """One with an output folder of its own."""
+    made = MasterWorker(film.ledger.store.uri, str(tmp_path / "out"))
     made.setup()
     return made
 
 
-def unit_of(thread: Thread, unit_id: str, **other: object) -> Unit:
-    unit = thread.records.master(thread.title)
-    assert unit is not None
-    return Unit(unit_id=unit_id, stage="master", payload={**unit.payload, **other})
+def renamed(unit: Unit, unit_id: str, **changes: Any) -> Unit:
+    return dataclasses.replace(unit, unit_id=unit_id, payload={**unit.payload, **changes})
 
 
-def test_the_file_has_the_frames_and_times_of_its_source(thread: Thread) -> None:
-    source, made = probe(thread.title.row.video), probe(thread.output)
-    ours, theirs = frame_times(thread.output, made), frame_times(thread.title.row.video, source)
-    np.testing.assert_array_equal(ours.seconds(), theirs.seconds())
-    assert made.audio[0].language == "spa"
+def luma(path: Path) -> F64:
+    """(T, H, W), decoded without a word of complaint."""
+    said = run_media(ffmpeg_command("-i", file_url(path), "-map", "0:v:0", "-f", "null", "-"), deadline_s=60).stderr
+    assert said == ""
+    info, times = probe_with_times(path)
+    return np.stack([f.planes[0] for f in NativeSource(path, info, times=times).frames()]).astype(np.float64)
 
 
-def test_the_commit_describes_the_file_that_lies_there(thread: Thread) -> None:
-    details = thread.mastered.details
-    assert details["size_bytes"] == thread.output.stat().st_size
-    assert details["sha256"] == file_sha256(thread.output)
-    assert (details["frames"], details["rendered_frames"]) == (25, 25)
-    assert thread.records.is_current(thread.title)
+def seconds(path: Path) -> list[object]:
+    times = frame_times(path, probe(path))
+    return [times.at(n).seconds for n in range(len(times))]
 
 
-def test_the_strip_is_a_jpeg(thread: Thread) -> None:
-    strip = thread.records.strip(thread.title)
-    assert strip is not None
-    assert strip.startswith(b"\xff\xd8")
+class TestAFileWithAFaceInTheMiddle:
+    def test_frames_around_it_are_the_sources_bit_for_bit(self, film: Film, receipt: Receipt) -> None:
+        ours, theirs = luma(film.out / "one.es.mp4"), luma(film.title.row.video)
+        same = (ours == theirs).all(axis=(1, 2))
+        assert same[:48].all()
+        assert same[60:].all()
+        assert not same[50:58].any()
+        assert receipt.details["chunks"] == [
+            {"start": 0, "stop": 48, "is_copied": True},
+            {"start": 48, "stop": 60, "is_copied": False},
+            {"start": 60, "stop": 100, "is_copied": True},
+        ]
+
+    def test_it_has_the_times_of_its_source_and_the_new_language(self, film: Film, receipt: Receipt) -> None:
+        made = film.out / "one.es.mp4"
+        assert seconds(made) == seconds(film.title.row.video)
+        assert probe(made).audio[0].language == "spa"
+
+    def test_the_commit_describes_the_file_that_lies_there(self, film: Film, receipt: Receipt) -> None:
+        details, made = receipt.details, film.out / "one.es.mp4"
+        assert details["size_bytes"] == made.stat().st_size
+        assert details["sha256"] == file_sha256(made)
+        assert (details["frames"], details["rendered_frames"]) == (100, 8)
+        assert (details["codec"], details["encoder"], details["why_not_copied"]) == ("h264", "libx264", None)
+        assert details["checks"]["copied"] == "88 of 100 frames"
+
+    def test_the_strip_shows_the_rendered_face_above_and_below(self, film: Film, receipt: Receipt) -> None:
+        (ref,) = receipt.objects
+        assert ref.path.endswith(STRIP_SUFFIX)
+        sheet = cv2.imdecode(np.frombuffer(film.ledger.store.read(ref.path), np.uint8), cv2.IMREAD_COLOR)
+        # Squares around a crop of 63 px, with some room; whole frames would be 96 px high.
+        assert sheet is not None
+        assert sheet.shape[0] // 2 < 90
+
+    def test_beside_it_lies_what_it_was_made_of_and_nothing_else(self, film: Film, receipt: Receipt) -> None:
+        assert sorted(p.name for p in film.out.iterdir()) == [
+            ".dubwright",
+            "one.es.mp4",
+            f"one.es.mp4{SIDECAR_SUFFIX}",
+        ]
+        told = json.loads((film.out / f"one.es.mp4{SIDECAR_SUFFIX}").read_text())
+        assert told["frames"]["ai_generated"] == [{"first": 50, "last": 57}]
+        assert told["output"]["sha256"] == receipt.details["sha256"]
 
 
-def test_nothing_but_the_finished_file_is_left_in_its_folder(thread: Thread) -> None:
-    assert [path.name for path in thread.output.parent.iterdir()] == ["one.es.mp4"]
+def test_the_same_bytes_come_out_whoever_made_the_pieces_in_whatever_order(tmp_path: Path) -> None:
+    lines = (Drawn(38, 46), Drawn(88, 96, seed=2))
+    source = video(tmp_path / "film.mp4", size="128x96", seconds=4, sound=True)
+    digests = set()
+    for order in ("in order", "backwards"):
+        film = Film.made(tmp_path / order, *lines, source=source, audio=sine(tmp_path / f"{order}.m4a", seconds=4))
+        worker = film.picture_worker()
+        for unit in film.units() if order == "in order" else reversed(film.units()):
+            done_by(worker, unit)
+        digests.add(film.finished().details["sha256"])
+    assert len(digests) == 1
+
+
+def test_with_cuts_every_second_every_frame_is_there(tmp_path: Path) -> None:
+    source = video(tmp_path / "film.mp4", size="128x96", seconds=12)
+    film = Film.made(
+        tmp_path,
+        *[Drawn(n + 3, n + 25, seed=n) for n in range(0, 300, 25)],
+        source=source,
+        cuts=list(range(25, 300, 25)),
+        audio=sine(tmp_path / "speech.wav", seconds=12),
+    )
+    assert [c.stop for c in film.plan.chunks] == [250, 300]
+    details = film.finished().details
+    assert (details["frames"], details["rendered_frames"]) == (300, 264)
+    assert seconds(film.out / "one.es.mp4") == seconds(source)
+
+
+@pytest.mark.parametrize("output", ["one.mov", "one.mkv"])
+def test_copies_go_into_every_container(tmp_path: Path, output: str) -> None:
+    film = Film.made(tmp_path, Drawn(50, 58), output=output)
+    film.finished()
+    same = (luma(film.out / output) == luma(film.title.row.video)).all(axis=(1, 2))
+    assert same[:48].all()
+    assert same[60:].all()
+
+
+def test_without_anything_rendered_the_packets_are_the_sources_own(tmp_path: Path) -> None:
+    film = Film.made(tmp_path)
+    details = film.finished().details
+    assert (details["rendered_frames"], details["encoder"]) == (0, None)
+    assert hashed(film.out / "one.es.mp4") == hashed(film.title.row.video)
+
+
+def hashed(path: Path) -> bytes:
+    command = ffmpeg_command("-i", file_url(path), "-map", "0:v:0", "-c", "copy", "-f", "hash", "pipe:1")
+    return run_media(command, deadline_s=60).stdout
+
+
+@pytest.mark.parametrize("drawn", [(), (Drawn(50, 58),)])
+def test_a_turned_film_stays_turned(tmp_path: Path, drawn: tuple[Drawn, ...]) -> None:
+    source = turned(tmp_path / "turned.mp4", video(tmp_path / "plain.mp4", size="128x96", seconds=4), 90)
+    film = Film.made(tmp_path, *drawn, source=source)
+    film.finished()
+    made = probe(film.out / "one.es.mp4").video
+    assert made is not None
+    assert made.rotation == 90
+
+
+def test_an_uneven_rate_is_kept_tick_for_tick(tmp_path: Path) -> None:
+    film = Film.made(tmp_path, Drawn(6, 20), source=uneven(tmp_path / "film.mp4", size="128x96"))
+    film.finished()
+    assert seconds(film.out / "one.es.mp4") == seconds(film.title.row.video)
+
+
+def test_a_last_frame_is_held_under_longer_speech(tmp_path: Path) -> None:
+    speech = sine(tmp_path / "long.wav", seconds=5)
+    film = Film.made(tmp_path, Drawn(50, 58), audio=speech, duration_policy="freeze", output="one.mov")
+    assert film.finished().details["frames"] == 125
+    made = luma(film.out / "one.mov")
+    assert (made[60:100] == luma(film.title.row.video)[60:]).all()
+    assert np.abs(made[101:] - made[100]).mean() < 1
+
+
+def test_a_picture_ends_with_shorter_speech(tmp_path: Path) -> None:
+    speech = sine(tmp_path / "short.wav", seconds=3)
+    film = Film.made(tmp_path, Drawn(40, 46), audio=speech, duration_policy="cut", output="one.mov")
+    assert film.finished().details["frames"] == 75
+    assert seconds(film.out / "one.mov") == seconds(film.title.row.video)[:75]
+
+
+@pytest.mark.parametrize(("policy", "codec"), [("mezzanine:prores_422hq", "prores"), ("review:h264", "h264")])
+def test_a_policys_codec_is_delivered(tmp_path: Path, policy: str, codec: str) -> None:
+    film = Film.made(tmp_path, Drawn(50, 58), codec_policy=policy, output="one.mov")
+    details = film.finished().details
+    assert details["codec"] == codec
+    assert "codec policy" in details["why_not_copied"]
+    assert any(policy in note for note in details["notes"])
 
 
 def test_a_failure_half_way_leaves_the_old_file_and_no_other(
-    thread: Thread, worker: MasterWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    film: Film, worker: MasterWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "out" / "old.mp4"
     target.parent.mkdir()
@@ -205,26 +211,31 @@ def test_a_failure_half_way_leaves_the_old_file_and_no_other(
 
     monkeypatch.setattr(master, "picture_strip", fails)
     with pytest.raises(Unusable):
-        done_by(worker, unit_of(thread, "half-way", output="old.mp4"))
+        done_by(worker, renamed(film.master(), "half-way", output="old.mp4"))
     assert target.read_bytes() == b"the last edition"
     assert list(target.parent.iterdir()) == [target]
-    assert thread.records.ledger.receipt("half-way") is None
+    assert film.ledger.receipt("half-way") is None
 
 
 @pytest.mark.parametrize("column", ["video_sha256", "audio_sha256"])
 def test_files_that_are_not_the_planned_ones_are_not_mastered(
-    thread: Thread, worker: MasterWorker, tmp_path: Path, column: str
+    film: Film, worker: MasterWorker, tmp_path: Path, column: str
 ) -> None:
     with pytest.raises(SourceChanged):
-        done_by(worker, unit_of(thread, "changed", **{column: "0" * 64}))
+        done_by(worker, renamed(film.master(), "changed", **{column: "0" * 64}))
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_rendered_stretch_the_picture_passes_through(
-    thread: Thread, worker: MasterWorker, tmp_path: Path
-) -> None:
-    receipt = done_by(worker, unit_of(thread, "untouched", stretches=[], output="a/b/plain.mov"))
-    assert receipt.details["rendered_frames"] == 0
-    made = probe(tmp_path / "out" / "a" / "b" / "plain.mov")
-    assert made.video is not None
-    assert made.video.num_frames == 25
+def test_a_signed_file_is_valid_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("c2pa")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    film = Film.made(tmp_path / "film", Drawn(50, 58), provenance="c2pa")
+    film.finished()
+    assert read_manifest(film.out / "one.es.mp4")["validation_state"] in ("Valid", "Trusted")
+    assert (tmp_path / "config" / "dubwright").is_dir()
+
+
+def test_without_provenance_there_is_no_sidecar(tmp_path: Path) -> None:
+    film = Film.made(tmp_path, provenance="none", output="a/b/plain.mov")
+    film.finished()
+    assert [p.name for p in (film.out / "a" / "b").iterdir()] == ["plain.mov"]

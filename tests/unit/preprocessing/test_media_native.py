@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.packet import Packet
 
 from preprocessing.errors import Unusable
-from preprocessing.media.native import FORMATS, NativeSource, native_format, native_video
+from preprocessing.media import native
+from preprocessing.media.native import FORMATS, NativeFrame, NativeSource, native_format, native_video
 from preprocessing.media.probe import probe, probe_with_times
 from preprocessing.media.runner import run_media
 from preprocessing.media.tools import ffmpeg_command, file_url
@@ -40,6 +46,104 @@ def test_a_range_is_the_same_as_in_the_whole(tmp_path: Path) -> None:
     sums = [zlib.crc32(f.planes[0].tobytes()) for f in source.frames()]
     assert len(set(sums)) == 25
     assert [(f.index, zlib.crc32(f.planes[0].tobytes())) for f in source.frames(8, 11)] == list(enumerate(sums))[8:11]
+
+
+OPEN = ("-preset", "medium", "-x264-params", "open-gop=1:bframes=3:keyint=9:scenecut=0")
+HEVC = ("-c:v", "libx265", "-pix_fmt", "yuv420p10le", "-x265-params", "log-level=error:keyint=8")
+PARTS = {
+    "B-frames": ("a.mp4", {"more": ("-preset", "medium", "-x264-params", "bframes=4:b-pyramid=normal:keyint=10")}),
+    "open groups": ("a.mp4", {"more": OPEN}),
+    "HEVC": ("a.mp4", {"more": HEVC}),
+    "ProRes": ("a.mov", {"more": ("-c:v", "prores_ks", "-profile:v", "3", "-pix_fmt", "yuv422p10le")}),
+    "matroska": ("a.mkv", {}),
+    "late": ("a.mp4", {"more": ("-output_ts_offset", "0.48")}),
+}
+
+
+@pytest.fixture
+def piped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Which ranges were read through the pipe."""
+    asked: list[tuple[int, int]] = []
+    pipe = NativeSource._piped
+
+    def noted(source: NativeSource, start: int, stop: int) -> Iterator[NativeFrame]:
+        asked.append((start, stop))
+        return pipe(source, start, stop)
+
+    monkeypatch.setattr(NativeSource, "_piped", noted)
+    return asked
+
+
+def sums(source: NativeSource, start: int = 0, stop: int | None = None) -> list[tuple[int, int]]:
+    """(index, checksum of the planes) of these frames."""
+    return [(f.index, zlib.crc32(b"".join(p.tobytes() for p in f.planes))) for f in source.frames(start, stop)]
+
+
+def source_of(kind: str, folder: Path) -> NativeSource:
+    if kind == "uneven":
+        path = lavfi.uneven(folder / "a.mp4")
+    elif kind == "transport stream":
+        path = lavfi.make(folder / "a.ts", "-i", file_url(lavfi.video(folder / "a.mp4", seconds=2)), "-c", "copy")
+    else:
+        name, options = PARTS[kind]
+        path = lavfi.video(folder / name, seconds=2, **options)
+    return NativeSource(path, probe(path))
+
+
+@pytest.mark.parametrize("kind", [*PARTS, "uneven", "transport stream"])
+def test_a_part_in_the_middle_is_decoded_from_its_own_group_to_the_same_bits(
+    tmp_path: Path, kind: str, piped: list[tuple[int, int]]
+) -> None:
+    source = source_of(kind, tmp_path)
+    whole = sums(source)
+    for start in (1, 7, 8, 9, 13, len(whole) - 1):
+        del piped[:]
+        assert sums(source, start, min(start + 9, len(whole))) == whole[start : start + 9]
+        assert all(first == stop for first, stop in piped)
+
+
+def test_where_the_file_is_entered_too_late_the_pipe_takes_over(
+    tmp_path: Path, piped: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of("B-frames", tmp_path)
+    whole = sums(source)
+    found = native.packets_from
+
+    def late(container: InputContainer, stream: int, pts: int) -> Iterator[Packet[Any]] | None:
+        return found(container, stream, pts + 15 * 512)
+
+    monkeypatch.setattr(native, "packets_from", late)
+    del piped[:]
+    assert sums(source, 12, 20) == whole[12:20]
+    assert piped == [(12, 20)]
+
+
+def test_a_damaged_group_is_read_as_the_pipe_reads_it(tmp_path: Path) -> None:
+    source = source_of("transport stream", tmp_path)
+    data = bytearray(source.path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 400] = bytes(400)
+    source.path.write_bytes(data)
+    whole = sums(source)
+    assert sums(source, 20, 40) == whole[20:40]
+
+
+def test_what_is_decoded_otherwise_elsewhere_is_left_to_the_pipe(tmp_path: Path, piped: list[tuple[int, int]]) -> None:
+    path = lavfi.video(tmp_path / "a.avi", more=("-c:v", "mpeg4", "-bf", "0"))
+    source = NativeSource(path, probe(path))
+    assert sums(source, 8, 12) == sums(source)[8:12]
+    assert piped[0] == (8, 12)
+
+
+def test_a_reading_that_is_broken_off_leaves_no_open_file(tmp_path: Path) -> None:
+    source = source_of("B-frames", tmp_path)
+    for _ in range(3):
+        reading = source.frames(20, 40)
+        next(reading)
+        reading.close()  # type: ignore[attr-defined]
+    held = [
+        os.readlink(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{n}")
+    ]
+    assert str(source.path) not in held
 
 
 def test_odd_sizes_keep_their_last_chroma(tmp_path: Path) -> None:
