@@ -50,7 +50,7 @@ def crop_frame(rgb: U8, matrix: F64, size_px: int) -> U8:
 
 def crop_part(picture: PicturePart, matrix: F64, size_px: int) -> U8:
     """As `crop_frame`, of a picture of which a part is at hand."""
-    sigma = _blur_sigma(math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))))
+    sigma = blur_sigma(math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))))
     edge = size_px - 0.5
     corners = np.array([[-0.5, -0.5], [edge, -0.5], [-0.5, edge], [edge, edge]])
     source = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
@@ -72,7 +72,7 @@ def kept_part(rgb: U8, raw: F64, config: CropConfig) -> PicturePart:
     # A square turned by t reaches |cos t| + |sin t| of its half side: the most of that among the possible tilts.
     turned = max(abs(math.cos(t)) + abs(math.sin(t)) for t in np.linspace(tilt - turn, tilt + turn, 9))
     reach = side * (math.exp(size) * turned / 2 + MOST_LAG[2]) + 1
-    sigma = _blur_sigma(config.size_px / (side * math.exp(size)))
+    sigma = blur_sigma(config.size_px / (side * math.exp(size)))
     middle = np.array([x, y])
     height, width = rgb.shape[:2]
     left, top, right, bottom = _inside(middle - reach, middle + reach, sigma, width, height)
@@ -80,7 +80,7 @@ def kept_part(rgb: U8, raw: F64, config: CropConfig) -> PicturePart:
     return PicturePart(pixels=pixels, left=left, top=top, width=width, height=height)
 
 
-def _blur_sigma(scale: float) -> float:
+def blur_sigma(scale: float) -> float:
     """Source px of blur before a picture shrinks by `scale`, or what the crop cannot hold would alias and shimmer.
 
     It grows smoothly from nothing at scale 1, so a slowly approaching face shows no switch.

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import (
+    bench_compose,
     bench_engine,
     bench_faces,
     bench_model,
@@ -46,6 +47,7 @@ def main(wanted: list[str]) -> None:
         ("FAN over 64 crops against its own loop", bench_faces.batched_fan),
         ("scoring the clips of examples/hopper.mp4", functools.partial(bench_quality.scoring_cost, HOPPER)),
         ("preprocess examples/hopper.mp4", preprocessing),
+        ("compose a mouth at 1080p, CPU a frame", bench_compose.compose_cost),
         ("dub the sample, two languages", dubbing),
         *bench_model.BENCHES,
         *bench_sync.BENCHES,
