@@ -1,31 +1,37 @@
 """What a catalogue comes down to: titles, and the units of work behind each of its outputs.
 
-    analyse   once per picture        -> face crops and analysis
-    render    per stretch and speech  -> the same crops, speaking
-    master    per row                 -> the finished file
+    analyse   once per picture                                  -> face crops and analysis
+    render    per clip of a face that speaks and what it hears  -> the same crops, speaking
 
-Each unit is named by everything its result depends on, so a second language reuses the analysis, a changed line
-renders only what it touches, and an unchanged row is up to date.
+Each unit is named by everything its result depends on, so a second language reuses the analysis and a changed line
+renders only its shots. What becomes of rendered clips is `mastering.py`'s, what a title teaches the model
+`adapting.py`'s, and who speaks `casting.py`'s.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from flows.manifest import TitleRow
+from flows.casting import MAX_UNIT_FRAMES, UNITS, Part, cast_of
+from flows.hearing import Slice, Speeches
+from flows.moments import Moment
+from flows.rows import TitleRow
 from flows.version import pinned, stage_version
 from flows.workers.fragments import clip_address
-from preprocessing.config import ClipConfig, CropConfig, FaceConfig, PreprocessConfig
+from preprocessing.config import CropConfig, FaceConfig, PreprocessConfig
+from preprocessing.faces.base import Analysis
 from preprocessing.media.base import MediaInfo
 from shards.commit import Receipt, Unit
+from shards.errors import RequestError
 from shards.fingerprint import fingerprint
 
-MAX_UNIT_FRAMES = 250
-"""The longest stretch rendered, retried and resumed as one."""
+MAX_FACES = 4
+"""Faces followed at once: who speaks is seen beside those who listen."""
 BACKENDS = {"mediapipe131": "mediapipe", "ibug68": "face-alignment"}
 """Who finds the landmarks that a checkpoint was trained on."""
 MAX_REFERENCE_CLIPS = 8
@@ -40,6 +46,16 @@ class Title:
     info: MediaInfo
     video_sha256: str
     audio_sha256: str
+    start_timecode: str | None = None
+    """Of the picture's first frame, as the file says it; what a row's timecodes count from."""
+
+    def seconds(self, moment: Moment) -> Fraction:
+        """Where it lies on the title's clock; `RequestError` where this picture has no such frame."""
+        video = self.info.video
+        try:
+            return moment.seconds(video.frame_rate if video else Fraction(25), self.start_timecode)
+        except ValueError as error:
+            raise RequestError(str(error), where=f"row {self.row.number}", value=str(moment)) from error
 
     @property
     def num_frames(self) -> int:
@@ -67,9 +83,9 @@ class Voice:
 def analysis_config(voice: Voice) -> PreprocessConfig:
     """Preprocessing as dubbing wants it: every frame at its own time, nothing left out for being short or silent."""
     return PreprocessConfig(
-        faces=FaceConfig(backend=BACKENDS[voice.topology]),
+        faces=FaceConfig(backend=BACKENDS[voice.topology], max_faces=MAX_FACES),
         crop=CropConfig(size_px=voice.crop_px, window=voice.window),
-        clip=ClipConfig(max_frames=MAX_UNIT_FRAMES, min_frames=1, jpeg_quality=98),
+        clip=UNITS,
         on_missing_speech="keep",
     )
 
@@ -88,36 +104,66 @@ def analysis_unit(title: Title, config: PreprocessConfig) -> Unit:
     )
 
 
-def render_units(title: Title, voice: Voice, analysis: Receipt) -> list[Unit]:
-    """One unit for each stretch of the face that is to speak."""
-    addresses = [clip_address(analysis, entry) for entry in analysis.samples]
+def render_units(
+    title: Title,
+    voice: Voice,
+    analysis: Analysis,
+    receipt: Receipt,
+    speeches: Speeches,
+    *,
+    adapted: str | None = None,
+) -> list[Unit]:
+    """One unit for each clip in which a face speaks; `receipt` is the commit of the analysis.
+
+    `adapted` is the object with the completion that this title's people taught, where there is one.
+    """
     references: dict[str, list[dict[str, Any]]] = {}
-    for entry, address in zip(analysis.samples, addresses, strict=True):
-        references.setdefault(entry.identity, []).append(address)
-    zero_s = str(analysis.details["zero_s"])
+    for entry in receipt.samples:
+        references.setdefault(entry.identity, []).append(clip_address(receipt, entry))
+    parts = cast_of(title, analysis, receipt, speeches).parts
+    heard = [_slice_of(part, analysis) for part in parts]
     return [
-        _render_unit(title, voice, address, spread(references[entry.identity]), zero_s)
-        for entry, address in zip(analysis.samples, addresses, strict=True)
+        _render_unit(title, voice, part, wanted, name, receipt, spread(references[part.entry.identity]), adapted)
+        for part, wanted, name in zip(parts, heard, speeches.names(heard), strict=True)
     ]
 
 
+def _slice_of(part: Part, analysis: Analysis) -> Slice:
+    times, zero_s = analysis.times, analysis.times.at(0).seconds
+    first_s, last_s = (times.at(i).seconds - zero_s for i in (part.piece.start, part.piece.stop - 1))
+    return Slice.around(part.sounds, first_s, last_s)
+
+
 def _render_unit(
-    title: Title, voice: Voice, clip: Mapping[str, Any], references: Sequence[Mapping[str, Any]], zero_s: str
+    title: Title,
+    voice: Voice,
+    part: Part,
+    heard: Slice,
+    heard_name: str,
+    receipt: Receipt,
+    references: Sequence[Mapping[str, Any]],
+    adapted: str | None,
 ) -> Unit:
-    row = title.row
-    picture = {"clip": clip, "references": references}
-    how = {"voice": voice.digest, "seed": row.seed, "steps": row.steps}
+    row, shot = title.row, part.piece.aligned.track.shot
+    picture = {
+        "clip": clip_address(receipt, part.entry),
+        "analysis": receipt.objects[-1].path,
+        "track": part.piece.number,
+        "first": part.piece.rows().start,
+        "rows": [list(rows) for rows in part.rows],
+        "reference_clips": references,
+    }
+    # One noise for all clips of a shot: what changes from one to the next is the mouth alone.
+    seed = (row.seed + shot.index) % 2**63
+    how = {"voice": voice.digest, "adapted": adapted, "seed": seed, "steps": row.steps}
     return Unit(
-        unit_id=fingerprint(stage_version("render"), title.audio_sha256, picture, how),
+        unit_id=fingerprint(stage_version("render"), heard_name, picture, how),
         stage="render",
         payload={
-            "clip": clip,
-            "reference_clips": references,
-            "zero_s": zero_s,
-            "audio": str(row.audio.resolve()),
-            "audio_sha256": title.audio_sha256,
-            "seed": row.seed,
-            "steps": row.steps,
+            **picture,
+            **how,
+            "checkpoint": voice.checkpoint,
+            "voices": [sound.as_payload() for sound in heard.sounds],
         },
     )
 
@@ -128,35 +174,3 @@ def spread(clips: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         return list(clips)
     picks = np.linspace(0, len(clips) - 1, MAX_REFERENCE_CLIPS).round().astype(int)
     return [clips[i] for i in picks]
-
-
-def master_unit(title: Title, renders: Sequence[Receipt], edition: int = 0) -> Unit:
-    """The finished file: this picture, these rendered stretches, this speech.
-
-    A commit holds for ever and the file it made does not: one that was deleted or changed is made again as a unit of
-    its own, the next edition.
-    """
-    row = title.row
-    stretches = [
-        {
-            "clip": clip_address(receipt, receipt.samples[0]),
-            "start_pts": receipt.details["start_pts"],
-            "rows": receipt.details["rows"],
-        }
-        for receipt in renders
-    ]
-    made_from = {"video": title.video_sha256, "audio": title.audio_sha256, "stretches": stretches}
-    return Unit(
-        unit_id=fingerprint(stage_version("master"), made_from, row.language, row.output, edition),
-        stage="master",
-        payload={
-            "title_id": row.title_id,
-            "video": str(row.video.resolve()),
-            "video_sha256": title.video_sha256,
-            "audio": str(row.audio.resolve()),
-            "audio_sha256": title.audio_sha256,
-            "language": row.language,
-            "output": row.output,
-            "stretches": stretches,
-        },
-    )

@@ -25,6 +25,11 @@ class References:
     landmarks: F32
     """(N, P, 2) float32, crop px, all finite: the neutral mouth and its range."""
 
+    def faces(self, topology_name: str) -> Landmarks:
+        """The landmarks as what they are: every face is seen."""
+        confidence = np.ones(len(self.landmarks), dtype=np.float32)
+        return Landmarks(points=self.landmarks, confidence=confidence, topology_name=topology_name, space="crop")
+
 
 def spread_by_opening(
     openings: NDArray[np.floating],

@@ -151,7 +151,8 @@ def _analysis(
         times=times,
         shots=tuple(survey.shots),
         tracks=tuple(
-            align(face.track, config.crop, fps=fps, identity=name) for face, name in zip(kept, names, strict=True)
+            align(face.track, config.crop, fps=fps, identity=name, look=face.look.edges)
+            for face, name in zip(kept, names, strict=True)
         ),
         rejections=tuple(rejections if broken is None else [*rejections, broken]),
         landmark_backend=backend_name,
@@ -250,7 +251,7 @@ def _clip(
     times = source_times.slice(piece.start, piece.stop).from_zero()
     span = span_of(source_times, piece.start, piece.stop)
     return ClipSample(
-        key=fingerprint(of_source.source_sha256, span, piece.number)[:32],
+        key=piece.key(of_source.source_sha256, source_times),
         frames=frames,
         times=times,
         landmarks=landmarks,

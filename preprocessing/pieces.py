@@ -16,6 +16,7 @@ from preprocessing.faces.crop import crop_frame
 from preprocessing.faces.keep import CropStore
 from preprocessing.faces.stretches import span_of
 from preprocessing.media.base import FrameSource
+from shards.fingerprint import fingerprint
 from shards.schema import U8, FrameTimes, Rejection
 
 
@@ -32,6 +33,10 @@ class Piece:
 
     def rows(self) -> slice:
         return slice(self.start - self.aligned.track.start, self.stop - self.aligned.track.start)
+
+    def key(self, source_sha256: str, times: FrameTimes) -> str:
+        """Of the clip that it becomes: whoever has the analysis knows its clips by name."""
+        return fingerprint(source_sha256, span_of(times, self.start, self.stop), self.number)[:32]
 
 
 def pieces_of(tracks: Sequence[AlignedTrack], config: ClipConfig) -> list[Piece]:

@@ -1,4 +1,4 @@
-"""Dubbing's first worker: a title's picture -> its analysis and its face crops, once for every language.
+"""Dubbing's first worker: a title's picture -> its analysis, who speaks in it, its face crops; once for every language.
 
 The crops are kept as ordinary clips, so rendering a language reads no video at all.
 """
@@ -13,9 +13,12 @@ from flows.workers.clips import ClipWorker
 from flows.workers.fragments import extract, need_planned, original_speech
 from preprocessing.analysis import encode_analysis
 from preprocessing.errors import Unusable
+from preprocessing.faces.base import Analysis
 from preprocessing.media.base import FrameSource, MediaInfo
 from preprocessing.media.decode import FfmpegSource
+from preprocessing.media.gops import read_structure
 from preprocessing.media.probe import probe
+from preprocessing.speakers.evidence import listen
 from shards.commit import Claim, Receipt
 from shards.fingerprint import plain
 from shards.schema import Rejection, Speech
@@ -49,7 +52,7 @@ class AnalyseWorker(ClipWorker):
             finally:
                 source.close()
             encoded = Path(scratch, "analysis.bin")
-            encoded.write_bytes(encode_analysis(extracted.analysis))
+            encoded.write_bytes(encode_analysis(_listened(extracted.analysis, speech)))
             objects = [self._ledger.put_object(item, encoded, ANALYSIS_SUFFIX)]
             if extracted.fragment is not None:
                 objects.insert(0, self._ledger.put_object(item, extracted.fragment.path, ".tar"))
@@ -66,6 +69,7 @@ class AnalyseWorker(ClipWorker):
                     "shots": len(extracted.analysis.shots),
                     # Where the title's clock begins: the new speech starts with the first frame.
                     "zero_s": plain(source.times.at(0).seconds),
+                    "structure": read_structure(path, info, source.times).plain(),
                 },
             ),
         )
@@ -76,3 +80,11 @@ class AnalyseWorker(ClipWorker):
             return original_speech(path, info, source, self._config.media.audio_rate_hz), []
         except Unusable as unusable:
             return None, [dataclasses.replace(unusable.rejection, code="own_sound")]
+
+
+def _listened(analysis: Analysis, speech: Speech | None) -> Analysis:
+    """The analysis with what the title's own sound says of who speaks."""
+    if speech is None or not analysis.shots:
+        return analysis
+    heard = listen([aligned.track for aligned in analysis.tracks], analysis.times, speech)
+    return dataclasses.replace(analysis, heard=heard)

@@ -32,12 +32,12 @@ MOST_LAG = (0.06, 0.1, 0.06, 0.06)
 A head that jerks is followed; and whoever keeps pixels for later knows which ones can be asked for."""
 
 
-def align(track: Track, config: CropConfig, *, fps: float, identity: str) -> AlignedTrack:
+def align(track: Track, config: CropConfig, *, fps: float, identity: str, look: F32 | None = None) -> AlignedTrack:
     """The track with its smoothed crop. `fps` is the source's mean rate: it turns `smooth_s` into frames."""
     raw = raw_crops(track.landmarks, config)
     matrices = crop_matrices(raw, config, sigma_frames=config.smooth_s * fps)
     transform = CropTransform(matrices=matrices, size_px=config.size_px, window=crop_window(config.window))
-    return AlignedTrack(track=track, transform=transform, identity=identity)
+    return AlignedTrack(track=track, transform=transform, identity=identity, look=look)
 
 
 def raw_crops(landmarks: Landmarks, config: CropConfig) -> F64:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from shards.schema import F32, CropTransform, FrameTimes, Landmarks, Rejection
 
 
@@ -56,6 +58,19 @@ class AlignedTrack:
     """(T,) source px -> crop px, row for row with the track's landmarks."""
     identity: str
     """One name per person within the source."""
+    look: F32 | None = None
+    """(512,) what this face looks like, see `identify.Look`; None where an older analysis did not keep it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Heard:
+    """What the source's own sound says of the faces in its pictures."""
+
+    voice: F32
+    """(N,) in [0, 1], a value per source frame: share of the time around it in which somebody is heard."""
+    speaking: tuple[F32, ...]
+    """A (T,) per track, in [0, 1]: how surely it is this face that is heard; NaN where that is not known. 0.5 is the
+    border, see `preprocessing/speakers`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -72,3 +87,11 @@ class Analysis:
     """Stretches without a usable face, and why."""
     landmark_backend: str
     """`name@version`."""
+    heard: Heard | None = None
+    """None where the source has no sound that can be read, or nobody has listened to it."""
+
+    def speaking(self, track: int) -> F32:
+        """(T,) evidence that the face of this track speaks in the source; NaN where it is not known."""
+        if self.heard is not None:
+            return self.heard.speaking[track]
+        return np.full(len(self.tracks[track].track.landmarks), np.nan, dtype=np.float32)

@@ -26,7 +26,7 @@ _FLAT = 20.0
 """Gradient (grey levels) that a cell must exceed to count as more than flat skin."""
 _EVERY = 5
 """Only every so many seen frames are looked at; a look changes slowly."""
-_SAME_PERSON = 0.82
+SAME_PERSON = 0.82
 """Correlation of looks from which two tracks are one person. Chosen on halves of clips, nothing held out: of 11 GRID
 speakers none were joined and one was split in two; of 74 files 6 groups were joined, most of them one person by eye,
 and one file was split. Footage unlike that will do worse."""
@@ -45,10 +45,10 @@ class Look:
 
 
 class LookBuilder:
-    """Gathers one track's look while its frames pass."""
+    """Gathers one track's look while its frames pass; of the upper face, which talking does not change."""
 
-    def __init__(self, topology_name: str) -> None:
-        self._topology = topology(topology_name)
+    def __init__(self, topology_name: str, window: CropWindow = _UPPER_FACE) -> None:
+        self._topology, self._window = topology(topology_name), window
         self._sum: F64 = np.zeros((_LOOK_PX, _LOOK_PX))
         self._offered = self._added = 0
 
@@ -61,7 +61,7 @@ class LookBuilder:
         b = -a * complex(pose.d[0])
         if not np.isfinite(a):
             return
-        to_look = _UPPER_FACE.matrix(_LOOK_PX)
+        to_look = self._window.matrix(_LOOK_PX)
         matrix = to_look[:, :2] @ np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
         matrix[:, 2] += to_look[:, 2]
         self._sum += cv2.cvtColor(crop_frame(rgb, matrix, _LOOK_PX), cv2.COLOR_RGB2GRAY)
@@ -124,7 +124,7 @@ def identify(tracks: Sequence[Appearance]) -> list[str]:
 
 
 def _best_person(track: Appearance, people: Sequence[Sequence[Appearance]]) -> int | None:
-    best, best_likeness = None, _SAME_PERSON
+    best, best_likeness = None, SAME_PERSON
     for number, theirs in enumerate(people):
         if any(track.start < t.stop and t.start < track.stop for t in theirs):
             continue

@@ -91,7 +91,7 @@ def sync_curve(opening: F64, at_s: F64, speech: Speech) -> SyncCurve:
     lips = np.gradient(np.log(np.interp(moments, at_s, opening) + _CLOSED))
     steps = _LIPS_STEP * (len(moments) - 1) + 1
     first = Fraction(float(at_s[0])).limit_denominator(1_000_000) - MAX_OFFSET_S - _LIPS_STEP * STEP_S
-    levels = _levels(speech, first, steps + _NUM_OFFSETS - 1 + 2 * _LIPS_STEP)
+    levels = band_levels(speech, first, steps + _NUM_OFFSETS - 1 + 2 * _LIPS_STEP)
     sound = levels[2 * _LIPS_STEP :] - levels[: -2 * _LIPS_STEP]
     corr = [_correlation(lips, sound[k : k + steps : _LIPS_STEP]) for k in range(_NUM_OFFSETS)]
     return SyncCurve(corr=np.array(corr), seconds=len(moments) * _LIPS_STEP * float(STEP_S))
@@ -121,7 +121,7 @@ def _correlation(lips: F64, sound: F64) -> float:
     return float(np.where(size > 1e-6, a @ b / np.maximum(size, 1e-6), 0.0).mean())
 
 
-def _levels(speech: Speech, first_s: Fraction, count: int) -> F64:
+def band_levels(speech: Speech, first_s: Fraction, count: int) -> F64:
     """(count, bands) dB around `first_s + k * STEP_S`."""
     rate, width = speech.rate_hz, round(_WINDOW_S * speech.rate_hz)
     edges = np.searchsorted(np.fft.rfftfreq(width, 1 / rate), _EDGES_HZ)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import tarfile
 from fractions import Fraction
 
@@ -12,10 +14,11 @@ import pytest
 from preprocessing.analysis import decode_analysis, encode_analysis
 from preprocessing.clip import analyse
 from preprocessing.config import PreprocessConfig
-from preprocessing.faces.base import Analysis
+from preprocessing.faces.base import Analysis, Heard
 from shards.errors import ObjectDamaged, UnknownSchemaVersion
-from shards.fingerprint import fingerprint
+from shards.fingerprint import canonical_json, fingerprint
 from shards.schema import FrameTimes
+from shards.tar import run_members, sample_run
 from tests.support.fakes import DotBackend, DrawnFace, MemorySource, draw
 
 
@@ -25,7 +28,10 @@ def analysis() -> Analysis:
     second = [draw([], background=170) for _ in range(4)]
     config = PreprocessConfig.model_validate({"crop": {"size_px": 64}, "faces": {"max_faces": 2}})
     pts = np.cumsum(np.array([7, 40, 41, 39, 80] * 2 + [40, 40, 40], dtype=np.int64))
-    return analyse(MemorySource(first + second, pts=pts), DotBackend(), config)
+    found = analyse(MemorySource(first + second, pts=pts), DotBackend(), config)
+    speaking = tuple(np.linspace(0, 1, len(t.track.landmarks)).astype(np.float32) for t in found.tracks)
+    heard = Heard(voice=np.linspace(1, 0, len(pts)).astype(np.float32), speaking=speaking)
+    return dataclasses.replace(found, heard=heard)
 
 
 def test_an_analysis_comes_back_exactly(analysis: Analysis) -> None:
@@ -43,6 +49,29 @@ def test_an_analysis_comes_back_exactly(analysis: Analysis) -> None:
         np.testing.assert_array_equal(a.track.landmarks.confidence, b.track.landmarks.confidence)
         assert a.transform.matrices.tobytes() == b.transform.matrices.tobytes()
         assert (a.transform.size_px, a.transform.window) == (b.transform.size_px, b.transform.window)
+        assert a.look is not None
+        assert b.look is not None
+        np.testing.assert_array_equal(a.look, b.look)
+    assert analysis.heard is not None
+    assert back.heard is not None
+    np.testing.assert_array_equal(back.heard.voice, analysis.heard.voice)
+    for number in range(2):
+        np.testing.assert_array_equal(back.speaking(number), analysis.speaking(number))
+
+
+def test_one_made_before_anybody_listened_says_that_nothing_is_known(analysis: Analysis) -> None:
+    tracks = tuple(dataclasses.replace(t, look=None) for t in analysis.tracks)
+    data = encode_analysis(dataclasses.replace(analysis, heard=None, tracks=tracks))
+    members = run_members("analysis", data)
+    header = json.loads(members["json"])
+    # As it was written then: without a word of what may be missing.
+    del header["arrays"], header["checksum"]
+    older = sample_run("analysis", members | {"json": canonical_json(header | {"checksum": fingerprint(header)})})
+    back = decode_analysis(older)
+    assert back.heard is None
+    assert back.tracks[0].look is None
+    assert np.isnan(back.speaking(0)).all()
+    assert back.speaking(0).shape == (9,)
 
 
 def test_equal_analyses_have_equal_bytes(analysis: Analysis) -> None:
