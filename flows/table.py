@@ -19,12 +19,11 @@ from typing import Any
 
 from shards.errors import RequestError, nearest
 
-# BCP-47: a language, then any subtags. Which languages exist is not ours to say.
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 MAX_SHOWN = 20
 """Problems listed in a message."""
 META = "meta."
 """Begins the names of free columns."""
+_HALF = re.compile(r"[\ud800-\udfff]")
 _JSON_LINES = frozenset({".jsonl", ".ndjson"})
 _HEAD_BYTES = 4096
 
@@ -55,9 +54,13 @@ class ListError(RequestError):
 
     def __init__(self, path: Path, problems: list[str], said: str) -> None:
         self.problems = problems
-        more = len(problems) - MAX_SHOWN
-        shown = problems[:MAX_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
-        super().__init__("\n  ".join([said, *shown]), where=str(path))
+        super().__init__("\n  ".join([said, *shown(problems)]), where=str(path))
+
+
+def shown(problems: list[str]) -> list[str]:
+    """As many as a message holds, and how many more there are."""
+    more = len(problems) - MAX_SHOWN
+    return problems[:MAX_SHOWN] + ([f"... and {more} more"] if more > 0 else [])
 
 
 def text_records(path: Path, columns: Columns, problems: list[str]) -> Iterator[Record]:
@@ -131,6 +134,10 @@ def _json_record(number: int, line: str, problems: list[str]) -> Iterator[Record
         return
     if not isinstance(record, dict):
         problems.append(f"row {number}: a JSON object is needed, one per line")
+        return
+    # JSON can spell half of a character, which no file name, report or record can hold.
+    if _HALF.search(json.dumps(record, ensure_ascii=False)):
+        problems.append(f"row {number}: holds half a character (a surrogate without its other half); save it as UTF-8")
         return
     yield number, record
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.languages import language_problem
 from flows.sources.base import Labels, is_remote
 from flows.table import (
-    LANGUAGE,
     MAX_SHOWN,
     Columns,
     ListError,
@@ -98,8 +98,8 @@ def _problems(given: dict[str, Any], base: Path, *, suggest: bool) -> Iterator[s
         if not isinstance(value, str):
             yield f"`{column}`: a text is needed (got {value!r})"
             return
-    if "language" in given and not LANGUAGE.fullmatch(given["language"]):
-        yield f"`language`: not a BCP-47 tag such as es, pt-BR or zh-Hant (got {given['language']!r})"
+    if "language" in given and (problem := language_problem(given["language"])):
+        yield f"`language`: {problem}"
     for column in ("identity", "speaker"):
         if column in given and not _IDENTITY.fullmatch(given[column]):
             yield f"`{column}`: at most 120 characters without slashes (got {given[column]!r})"

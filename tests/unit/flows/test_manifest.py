@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from flows import manifest
+from flows import places
 from flows.manifest import CatalogueError, TitleRow, read_catalogue
+from flows.table import MAX_SHOWN
 from shards.errors import RequestError
 
 HEADER = "title_id,video,audio,language,output"
@@ -118,14 +119,12 @@ def test_a_column_given_twice_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\n", "   \n"])
 def test_an_empty_catalogue_says_which_columns_it_needs(folder: Path, text: str) -> None:
-    assert problems(folder, text) == [
-        "row 1: has no column names; the columns are title_id, video, audio, language, output"
-    ]
+    assert problems(folder, text) == ["row 1: has no column names; the columns are title_id, video, audio, language"]
 
 
 @pytest.mark.parametrize(("text", "name"), [(HEADER, "c.csv"), (f"{HEADER}\n,,,,\n", "c.csv"), ("\n", "c.jsonl")])
 def test_a_catalogue_without_rows_is_refused(folder: Path, text: str, name: str) -> None:
-    assert problems(folder, text, name) == ["it has no rows; the columns are title_id, video, audio, language, output"]
+    assert problems(folder, text, name) == ["it has no rows; the columns are title_id, video, audio, language"]
 
 
 # -- the file itself ---------------------------------------------------------------------------------------------------
@@ -217,7 +216,7 @@ def test_a_number_where_json_needs_text_is_refused(folder: Path) -> None:
 def test_too_many_cells_are_refused_and_too_few_are_empty(folder: Path) -> None:
     found = problems(folder, f"{HEADER}\n{GOOD},more\none,one.mp4\n")
     assert found[0] == "row 2: has more cells than the header; quote values that hold commas"
-    assert found[1:] == [f"row 3, `{name}`: is empty" for name in ("audio", "language", "output")]
+    assert found[1:] == [f"row 3, `{name}`: is empty" for name in ("audio", "language")]
 
 
 def test_every_problem_of_every_row_is_reported_at_once(folder: Path) -> None:
@@ -234,9 +233,9 @@ def test_a_long_list_is_shown_up_to_a_point_and_kept_whole(folder: Path) -> None
 
 def test_suggestions_end_where_the_shown_list_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(manifest, "nearest", lambda value, choices: asked.append(value))
+    monkeypatch.setattr(places, "nearest", lambda value, choices: asked.append(value))
     problems(folder, f"{HEADER}\n" + "".join(f"one,ome{i}.mp4,one.m4a,es,{i}.mp4\n" for i in range(500)))
-    assert len(asked) == manifest.MAX_SHOWN
+    assert len(asked) == MAX_SHOWN
 
 
 # -- rows against each other -------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_all_problems_are_told_at_once(folder: Path) -> None:
         '{"source": "no\\u0000name"}\n'
     )
     assert problems(folder / "list.jsonl") == [
-        "row 1, `language`: not a BCP-47 tag such as es, pt-BR or zh-Hant (got 'portuguese!')",
+        "row 1, `language`: not a BCP-47 tag such as es, pt-BR or zh-Hant (got 'portuguese!'); did you mean 'pt'?",
         "row 1, `source`: no such file or folder (got 'a.mp'); did you mean 'a.mp4'?",
         "row 2, `speaker`: at most 120 characters without slashes (got 'a/b')",
         "row 3: unknown column `langauge`; did you mean `language`?",
