@@ -113,10 +113,15 @@ def train(
 
 @app.command()
 def dub(
-    manifest: Annotated[str, typer.Argument(help="the catalogue: CSV or JSON Lines, one row per output")],
+    manifest: Annotated[str, typer.Argument(help="the catalogue: CSV, JSON Lines or Parquet, one row per output")],
     out: Annotated[str, typer.Option(help="folder of the finished titles and the report")] = "out",
     checkpoint: Annotated[str | None, typer.Option(help="model folder; the one that ships by default")] = None,
     only: Annotated[list[str] | None, typer.Option(help="dub only this title; may be given again")] = None,
+    config: ConfigFile = None,
+    max_gpu_hours: Annotated[
+        float | None, typer.Option(help="begin no more rendering once renderers ran so long; the same command goes on")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace files of the outputs' names that no run here made")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     strict: Annotated[bool, typer.Option(help="exit with 4 when a title did not succeed without flags")] = False,
@@ -130,12 +135,16 @@ def dub(
         read_catalogue(Path(manifest))
         where = checked(address)
         from flows import dub as flow
+        from flows.dubbing.config import DubConfig
 
+        job = settings(DubConfig, config, max_gpu_hours=max_gpu_hours)
         if dry_run:
-            answer(plan := flow.dry_run(manifest, out, checkpoint, only), lines(plan, without=("rows",)))
+            plan = flow.dry_run(manifest, out, checkpoint, only, job, overwrite=overwrite)
+            answer(plan, lines(plan, without=("rows", "config")))
             return
-        with prefect_api():
-            report = flow.dub(manifest, out, checkpoint, only, address=where)
+        if (report := flow.unchanged(manifest, out, checkpoint, only, job, overwrite=overwrite)) is None:
+            with prefect_api():
+                report = flow.dub(manifest, out, checkpoint, only, job, where, overwrite)
         answer(report, _dubbed(report))
         if any(status.startswith("failed") for status in report["titles"]):
             raise typer.Exit(EXIT_SYSTEM)

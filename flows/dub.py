@@ -1,7 +1,8 @@
 """Catalogue + checkpoint -> dubbed titles and a report.
 
-Analyse each picture once, render each stretch of a face for each new speech, master each row; every step a unit in the
-run's own store (OUT/.dubwright), so the same command again does only what is missing.
+Each picture is analysed once, each clip of a face that speaks rendered once for what it hears, each changed stretch
+encoded once, each row finished once; every step a unit in the run's own store (OUT/.dubwright), so the same command
+again does only what is missing. Which unit may begin when is `dubbing/run.py`'s.
 """
 
 from __future__ import annotations
@@ -10,44 +11,50 @@ import functools
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_API_URL
 
 from flows.cluster.config import EngineConfig
-from flows.cluster.engine import Engine, open_engine
-from flows.cluster.progress import Progress
+from flows.cluster.engine import open_engine
+from flows.cluster.failures import Failure
 from flows.cluster.work import WorkerSpec
-from flows.manifest import TitleRow, read_catalogue
+from flows.consent import refuse_without_consent
+from flows.dubbing.board import Board
+from flows.dubbing.budget import Budget
+from flows.dubbing.config import DubConfig
+from flows.dubbing.requests import Outputs
+from flows.dubbing.run import STAGES, CatalogueRun
+from flows.forecast import forecast
+from flows.manifest import read_catalogue
+from flows.plan_checks import Probes, unfit
 from flows.records import FINISHED, Records
-from flows.report.page import write_report
+from flows.report.dub import write_dub_report
+from flows.rows import TitleRow
 from flows.titles import Title, Voice, analysis_config
-from flows.units import stop_on_interrupt, work_off
+from flows.units import Stopped, stop_on_interrupt
 from flows.voice import read_voice
+from flows.workers.adapt import AdaptWorker
 from flows.workers.analyse import AnalyseWorker
 from flows.workers.master import MasterWorker
+from flows.workers.picture import PictureWorker
 from flows.workers.render import RenderWorker
-from preprocessing.errors import Unusable
-from preprocessing.media.base import MediaInfo
-from preprocessing.media.encode import EncodeConfig, encoding_for
-from preprocessing.media.probe import probe_with_times
-from preprocessing.media.tracks import refuse_unfinishable
-from shards.commit import Ledger, Plan, Unit
-from shards.errors import RequestError
+from shards.commit import Claim, Ledger, Receipt
+from shards.errors import DubwrightError, RequestError
 from shards.fingerprint import file_sha256
-from shards.schema import FrameTimes
+from shards.leases import hold_lease
 from shards.store import open_store
 
 RECORDS = ".dubwright"
 """Folder of the run's own store, inside the output folder."""
 SECONDS_A_FRAME = 0.5
 """An item's deadline grows with the longest title: slower than this a frame is no work, it is a hang."""
-MAX_STRIPS = 200
-"""Picture strips in the report, which is one page: with thousands no browser opens it."""
 Factory = Callable[[], Any]
 
 
@@ -58,56 +65,74 @@ class Catalogue:
     path: Path
     titles: tuple[Title, ...]
     voice: Voice
+    voices: Mapping[Path | None, Voice] = field(default_factory=dict)
+    """Of rows that name a checkpoint of their own."""
 
     @property
     def pictures(self) -> tuple[Title, ...]:
         """One title for each distinct picture."""
         return tuple({t.video_sha256: t for t in reversed(self.titles)}.values())[::-1]
 
+    def records(self, out: str, config: DubConfig, *, create: bool = True) -> Records:
+        """What is known of its rows in an output folder."""
+        ledger = Ledger(open_store(Path(out, RECORDS), create=create))
+        return Records(ledger, {**self.voices, None: self.voice}, Path(out), config)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a run did."""
+
+    worked: frozenset[str] = frozenset()
+    """Outputs for which there was something to do."""
+    stuck: Mapping[str, str] = field(default_factory=dict)
+    """Output -> why this run could not finish it."""
+    pace: Mapping[str, float | None] = field(default_factory=dict)
+
 
 @task(cache_policy=NO_CACHE)
-def plan_catalogue(manifest: str, checkpoint: str | None, only: list[str] | None) -> Catalogue:
+def plan_catalogue(
+    manifest: str, checkpoint: str | None, only: list[str] | None, *, require_consent: bool = False
+) -> Catalogue:
     """Reads the catalogue, probes every input and the checkpoint; refuses what can be known to be wrong."""
     rows = _chosen(read_catalogue(Path(manifest)), only)
+    if require_consent:
+        refuse_without_consent(rows, date.today())
     digest = functools.cache(file_sha256)
-    # The rows of a title stand together; the frame times of a whole catalogue would not fit in memory.
-    measure = functools.lru_cache(maxsize=8)(functools.partial(probe_with_times, need_video=False))
+    probes = Probes()
     problems: list[str] = []
     titles = []
     for row in rows:
         where = f"row {row.number} ({row.title_id}, {row.language})"
-        found = [f"{where}, {problem}" for problem in _unfit(row, measure)]
+        found = [f"{where}, {problem}" for problem in unfit(row, probes)]
         problems += found
         if not found:
-            info, _ = measure(row.video)
-            titles.append(Title(row=row, info=info, video_sha256=digest(row.video), audio_sha256=digest(row.audio)))
+            titles.append(
+                Title(
+                    row=row,
+                    info=probes.measure(row.video)[0],
+                    video_sha256=digest(row.video),
+                    audio_sha256=digest(row.audio),
+                    start_timecode=probes.start_timecode(row.video),
+                )
+            )
     if problems:
         raise RequestError("\n  ".join(["these files cannot be dubbed:", *problems]), where=manifest)
-    return Catalogue(path=Path(manifest), titles=tuple(titles), voice=read_voice(checkpoint))
+    voice = read_voice(checkpoint)
+    voices: dict[Path | None, Voice] = {
+        row.checkpoint: _fitting(row, voice) for row in rows if row.checkpoint is not None
+    }
+    return Catalogue(path=Path(manifest), titles=tuple(titles), voice=voice, voices=voices)
 
 
-def _unfit(row: TitleRow, measure: Callable[[Path], tuple[MediaInfo, FrameTimes | None]]) -> Iterator[str]:
-    """What of the row's files cannot be used, column by column."""
-    try:
-        info, times = measure(row.video)
-        encoding_for(info, EncodeConfig())
-    except Unusable as unusable:
-        yield f"`video`: {unusable} (got {row.video})"
-    else:
-        yield from _unfinishable(row, info, times)
-    try:
-        if not measure(row.audio)[0].audio:
-            yield f"`audio`: no_audio: the file has no sound track (got {row.audio})"
-    except Unusable as unusable:
-        yield f"`audio`: {unusable} (got {row.audio})"
-
-
-def _unfinishable(row: TitleRow, info: MediaInfo, times: FrameTimes | None) -> Iterator[str]:
-    try:
-        if times is not None:
-            refuse_unfinishable(Path(row.output), info, times)
-    except RequestError as error:
-        yield f"`output`: {error.message}; valid endings: {', '.join(error.choices)} (got {row.output!r})"
+def _fitting(row: TitleRow, voice: Voice) -> Voice:
+    """The row's own voice; one picture is cropped and followed for all voices of a run alike."""
+    own = read_voice(str(row.checkpoint))
+    for name in ("crop_px", "window", "topology"):
+        if (theirs := getattr(own, name)) != (mine := getattr(voice, name)):
+            message = f"row {row.number}: its {name} is {theirs}, the run's {mine}; dub it in a catalogue of its own"
+            raise RequestError(message, field="checkpoint", value=str(row.checkpoint))
+    return own
 
 
 def _chosen(rows: tuple[TitleRow, ...], only: list[str] | None) -> tuple[TitleRow, ...]:
@@ -118,53 +143,79 @@ def _chosen(rows: tuple[TitleRow, ...], only: list[str] | None) -> tuple[TitleRo
     return tuple(row for row in rows if not only or row.title_id in only)
 
 
-class Stages:
-    """Runs the three kinds of unit on one engine, against one store."""
-
-    def __init__(self, ledger: Ledger, engine: Engine, config: EngineConfig, again: Callable[[Title], str]) -> None:
-        self._ledger, self._engine, self._config, self._again = ledger, engine, config, again
-
-    def run(
-        self, stage: str, work: Iterable[tuple[Title, Unit]], factory: Factory, should_stop: Callable[[], bool]
-    ) -> None:
-        """Works off the units; each distinct one is done once."""
-        asked_by = {unit.unit_id: (title, unit) for title, unit in work}
-        plan = Plan.of(stage, [unit for _, unit in asked_by.values()], {})
-        if not self._ledger.pending(plan):
-            return
-        longest = max(title.num_frames for title, _ in asked_by.values())
-        deadline_s = max(self._config.deadline_s, longest * SECONDS_A_FRAME)
-        with Progress(stage) as progress:
-            progress.total(len(plan.units))
-            work_off(
-                self._ledger,
-                plan,
-                WorkerSpec(name=stage, factory=factory),
-                engine=self._engine,
-                config=self._config.model_copy(update={"deadline_s": deadline_s}),
-                progress=progress,
-                reproduce=lambda unit: self._again(asked_by[unit.unit_id][0]),
-                should_stop=should_stop,
-            )
-
-
 @task(cache_policy=NO_CACHE)
-def make_titles(catalogue: Catalogue, out: str, config: EngineConfig, address: str) -> None:
-    """Analyses, renders and masters whatever is not done yet."""
-    records = Records(Ledger(open_store(Path(out, RECORDS))), catalogue.voice, Path(out))
+def make_titles(catalogue: Catalogue, out: str, config: DubConfig, address: str) -> Outcome:
+    """Takes every title through its stages; what is done already is not done again."""
+    records = catalogue.records(out, config)
     if all(records.is_current(title) for title in catalogue.titles):
-        return
+        return Outcome()
+    with (
+        stop_on_interrupt() as should_stop,
+        open_engine(address) as engine,
+        hold_lease(records.ledger.store, "dub") as lease,
+        Board(catalogue.titles) as board,
+    ):
+        gpus = 1.0 if engine.gpus else 0.0
+        budget = Budget(config.max_gpu_hours, per_worker=gpus)
+        going = CatalogueRun(
+            records,
+            catalogue.titles,
+            lease,
+            engine=engine,
+            config=_patient(config.engine, catalogue.titles),
+            reproduce=functools.partial(_reproduce, catalogue),
+            watcher=board,
+            budget=budget,
+        )
+        summaries = going.through(_workers(catalogue, records, config, gpus), should_stop)
+    if any(summary.stopped for summary in summaries):
+        raise Stopped
+    rendering = summaries[STAGES.index("render")]
+    return Outcome(
+        worked=frozenset(going.worked),
+        stuck={name: _why(reason) for name, reason in going.stuck.items()},
+        pace={
+            "renderer_hours": round(budget.used_s / 3600, 3),
+            "renderers_busy": round(rendering.busy_seconds * (gpus or 1.0) / budget.used_s, 3)
+            if budget.used_s
+            else None,
+        },
+    )
+
+
+def _workers(
+    catalogue: Catalogue, records: Records, config: DubConfig, gpus: float
+) -> dict[str, WorkerSpec[Claim, Receipt]]:
+    """How the workers of each stage are made, and what one of them takes of a machine."""
     uri, voice = records.ledger.store.uri, catalogue.voice
     analysis = analysis_config(voice).model_dump(mode="json")
-    with stop_on_interrupt() as should_stop, open_engine(address) as engine:
-        stages = Stages(records.ledger, engine, config, functools.partial(_reproduce, catalogue))
-        analyses = [(title, records.analysis(title)) for title in catalogue.pictures]
-        stages.run("analyse", analyses, functools.partial(AnalyseWorker, uri, analysis), should_stop)
-        renders = [(title, unit) for title in catalogue.titles for unit in records.renders(title)]
-        stages.run("render", renders, functools.partial(RenderWorker, uri, voice.checkpoint), should_stop)
-        masters = [(title, unit) for title in catalogue.titles if (unit := records.master(title)) is not None]
-        mastering = functools.partial(MasterWorker, uri, str(Path(out).resolve()))
-        stages.run("master", masters, mastering, should_stop)
+    factories: dict[str, Factory] = {
+        "analyse": functools.partial(AnalyseWorker, uri, analysis),
+        "adapt": functools.partial(AdaptWorker, uri, voice.checkpoint),
+        "render": functools.partial(RenderWorker, uri, voice.checkpoint),
+        "picture": functools.partial(PictureWorker, uri, config.encode.model_dump(mode="json")),
+        "master": functools.partial(MasterWorker, uri, str(records.out.resolve())),
+    }
+    return {
+        stage: WorkerSpec(
+            name=stage,
+            factory=factories[stage],
+            gpus=gpus if stage == "render" else 0.0,
+            batch=config.batch if stage == "render" else 1,
+        )
+        for stage in STAGES
+    }
+
+
+def _patient(config: EngineConfig, titles: Sequence[Title]) -> EngineConfig:
+    longest = max(title.num_frames for title in titles)
+    return config.model_copy(update={"deadline_s": max(config.deadline_s, longest * SECONDS_A_FRAME)})
+
+
+def _why(reason: DubwrightError | OSError | Failure | str) -> str:
+    if isinstance(reason, Failure):
+        return f"{reason.error_class}: {reason.message}; {reason.attempts} tries. Once that is mended, run again"
+    return str(reason)
 
 
 def _reproduce(catalogue: Catalogue, title: Title) -> str:
@@ -175,12 +226,20 @@ def _reproduce(catalogue: Catalogue, title: Title) -> str:
 
 
 @task(cache_policy=NO_CACHE)
-def report_titles(catalogue: Catalogue, out: str, current: frozenset[str], seconds: float) -> dict[str, Any]:
-    """Writes report.html and report.json, from the records alone."""
-    records = Records(Ledger(open_store(Path(out, RECORDS), create=False)), catalogue.voice, Path(out))
-    rows = [records.row(title, up_to_date=title.row.output in current) for title in catalogue.titles]
-    pictured = catalogue.titles[:MAX_STRIPS]
-    strips = {title.row.output: strip for title in pictured if (strip := records.strip(title)) is not None}
+def report_titles(
+    catalogue: Catalogue, out: str, config: DubConfig, outcome: Outcome, seconds: float
+) -> dict[str, Any]:
+    """Writes the report, from the records alone but for what kept this run from finishing."""
+    records = catalogue.records(out, config, create=False)
+    rows = [
+        records.row(
+            title,
+            up_to_date=title.row.output not in outcome.worked,
+            stuck=outcome.stuck.get(title.row.output),
+        )
+        for title in catalogue.titles
+    ]
+    strips = {t.row.output: strip for t in catalogue.titles if (strip := records.strip(t)) is not None}
     report = {
         "catalogue": catalogue.path.name,
         "model": catalogue.voice.description,
@@ -188,9 +247,10 @@ def report_titles(catalogue: Catalogue, out: str, current: frozenset[str], secon
         "titles": dict(sorted(Counter(row["status"] for row in rows).items())),
         "outputs": [str(Path(out, row["output"])) for row in rows if row["status"] in FINISHED],
         "rows": rows,
+        "pace": dict(outcome.pace),
         "seconds": round(seconds, 1),
     }
-    return {**report, "report": str(write_report(Path(out), report, strips))}
+    return {**report, "report": str(write_dub_report(Path(out), report, strips))}
 
 
 @flow(name="dub", validate_parameters=True)
@@ -199,65 +259,77 @@ def dub(
     out: str,
     checkpoint: str | None = None,
     only: list[str] | None = None,
-    engine: EngineConfig | None = None,
+    config: DubConfig | None = None,
     address: str = "local",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Dubs a catalogue; returns what became of each row."""
+    begun, config = time.monotonic(), config or DubConfig()
+    catalogue = plan_catalogue(manifest, checkpoint, only, require_consent=config.require_consent)
+    check_out(catalogue, out, config, overwrite=overwrite)
+    Outputs(catalogue.records(out, config).ledger.store).claim([title.row.output for title in catalogue.titles])
+    outcome = make_titles(catalogue, out, config, address)
+    return report_titles(catalogue, out, config, outcome, time.monotonic() - begun)
+
+
+def unchanged(
+    manifest: str, out: str, checkpoint: str | None, only: list[str] | None, config: DubConfig, *, overwrite: bool
+) -> dict[str, Any] | None:
+    """The report of a run that finds every row up to date; None where there is something to do.
+
+    Without Prefect, whose API takes longer to start than all that is left to do; but where a server of the user's keeps
+    the runs, this is one of them.
+    """
+    if PREFECT_API_URL.value() or not Path(out, RECORDS).is_dir():
+        return None
     begun = time.monotonic()
-    catalogue = plan_catalogue(manifest, checkpoint, only)
-    check_out(catalogue, out)
-    records = Records(Ledger(open_store(Path(out, RECORDS))), catalogue.voice, Path(out))
-    current = frozenset(t.row.output for t in catalogue.titles if records.is_current(t))
-    make_titles(catalogue, out, engine or EngineConfig(), address)
-    return report_titles(catalogue, out, current, time.monotonic() - begun)
+    catalogue = plan_catalogue.fn(manifest, checkpoint, only, require_consent=config.require_consent)
+    check_out(catalogue, out, config, overwrite=overwrite)
+    records = catalogue.records(out, config, create=False)
+    if not all(records.is_current(title) for title in catalogue.titles):
+        return None
+    report: dict[str, Any] = report_titles.fn(catalogue, out, config, Outcome(), time.monotonic() - begun)
+    return report
 
 
-def check_out(catalogue: Catalogue, out: str) -> None:
-    """Refuses a place where the finished titles cannot be put, or would take the place of what they are made from."""
+def check_out(catalogue: Catalogue, out: str, config: DubConfig, *, overwrite: bool = False) -> None:
+    """Refuses a place where the finished titles cannot be put, or would take the place of what is not ours."""
     if "://" in out:
-        raise RequestError("titles are finished in a local folder so far", field="--out", value=out)
+        raise RequestError(
+            "titles are finished in a local folder; `flows/watch.py` delivers to buckets", field="--out", value=out
+        )
     if Path(out).exists() and not Path(out).is_dir():
         raise RequestError("is a file; a folder is needed", field="--out", value=out)
-    inputs = {path.resolve() for title in catalogue.titles for path in (title.row.video, title.row.audio)}
+    inputs = {path.resolve() for title in catalogue.titles for _, path in title.row.files()}
+    ours = Outputs(catalogue.records(out, config).ledger.store) if Path(out, RECORDS).is_dir() else None
     for title in catalogue.titles:
         target = Path(out, title.row.output)
         if target.resolve() in inputs:
             raise RequestError("this would overwrite a source; give another folder", field="--out", value=str(target))
         if target.is_dir():
             raise RequestError("there is a folder of that name already", field="output", value=str(target))
+        if target.exists() and not overwrite and not (ours is not None and ours.has(title.row.output)):
+            message = "a file that no run here made is there already; move it away, or give --overwrite"
+            raise RequestError(message, field="output", value=str(target))
 
 
-def dry_run(manifest: str, out: str, checkpoint: str | None, only: list[str] | None) -> dict[str, Any]:
+def dry_run(
+    manifest: str,
+    out: str,
+    checkpoint: str | None,
+    only: list[str] | None,
+    config: DubConfig | None = None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """The plan as one object: every input probed, nothing written."""
-    catalogue = plan_catalogue.fn(manifest, checkpoint, only)
-    check_out(catalogue, out)
-    titles = catalogue.titles
-    store = Path(out, RECORDS)
-    records = Records(Ledger(open_store(store, create=False)), catalogue.voice, Path(out)) if store.is_dir() else None
-    # Before the pictures are analysed nobody knows where the faces are: then it is the least it can be.
-    analysed = records is not None and all(records.analysed(title) is not None for title in titles)
-    rendered = (
-        len({unit.unit_id for title in titles for unit in records.renders(title)}) + len(titles)
-        if records is not None and analysed
-        else sum(title.least_units for title in titles)
-    )
+    config = config or DubConfig()
+    catalogue = plan_catalogue.fn(manifest, checkpoint, only, require_consent=config.require_consent)
+    check_out(catalogue, out, config, overwrite=overwrite)
+    records = catalogue.records(out, config, create=False) if Path(out, RECORDS).is_dir() else None
     return {
-        "titles": len({title.row.title_id for title in titles}),
-        "outputs": len(titles),
-        "frames": sum(title.num_frames for title in titles),
         "model": catalogue.voice.description,
         "out": out,
-        "up_to_date": 0 if records is None else sum(records.is_current(title) for title in titles),
-        "units_exact": analysed,
-        "units": len(catalogue.pictures) + rendered,
-        "rows": [
-            {
-                "title_id": title.row.title_id,
-                "language": title.row.language,
-                "output": title.row.output,
-                "frames": title.num_frames,
-                "duration_s": round(float(title.info.duration_s), 3),
-            }
-            for title in titles
-        ],
+        **forecast(catalogue.titles, records),
+        "config": config.model_dump(mode="json"),
     }

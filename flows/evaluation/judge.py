@@ -19,10 +19,11 @@ from flows.sync_expert import num_windows
 from model.choice import References
 from model.metrics import mouth_weight, opening_speed
 from model.pipeline import DubbingPipeline
-from model.shot import DubbedClip, Shot
+from model.shot import DubbedClip, Sampling, Shot, Take
 from model.sync import LEAST_WINDOWS, SyncExpert, score_clip
 from model.training.sync import load_expert
 from preprocessing.landmarks.crops import CropFaces
+from preprocessing.speakers.silence import closed
 from shards.schema import U8, ClipSample, Landmarks
 
 
@@ -83,14 +84,27 @@ class Judge:
     def _dub(
         self, pipe: DubbingPipeline, clip: ClipSample, shifted: ClipSample, references: References
     ) -> list[DubbedClip]:
-        middle = _middle(clip, self.config)
         told = {"references": references, "seed": self.config.seed}
-        shots = [
-            Shot.of(shifted, **told),
-            Shot.of(clip, **told),
-            Shot.of(middle, **told, features=silent_features(middle)),
-        ]
-        return pipe(shots, steps=self.config.steps, batch_size=self.config.batch_size)
+        shots = [Shot.of(shifted, **told), Shot.of(clip, **told)]
+        dubbed = pipe(shots, steps=self.config.steps, batch_size=self.config.batch_size)
+        return [*dubbed, self._silenced(pipe, _middle(clip, self.config), references)]
+
+    def _silenced(self, pipe: DubbingPipeline, clip: ClipSample, references: References) -> DubbedClip:
+        """Under silence, as dubbing does it: what completion makes, closed as this person closes the mouth."""
+        times_s = clip.times.seconds()
+        made = pipe.predict_landmarks(silent_features(clip), times_s, clip.landmarks, references)
+        points = closed(made, references.faces(clip.landmarks.topology_name), np.ones(len(times_s)))
+        target = dataclasses.replace(made, points=points)
+        take = Take(
+            frames=clip.frames,
+            target=target,
+            references=references,
+            seed=self.config.seed,
+            times_s=times_s,
+            features=silent_features(clip),
+        )
+        (frames,) = pipe.render_all([take], Sampling(steps=self.config.steps, batch_size=self.config.batch_size))
+        return DubbedClip(frames=frames, landmarks=target)
 
     def _shifted(
         self,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import errno
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,9 @@ import pytest
 
 from flows import dub
 from flows.cluster.config import EngineConfig
-from flows.dub import Catalogue, check_out, dry_run, make_titles, plan_catalogue, report_titles
+from flows.dub import Catalogue, Outcome, check_out, dry_run, make_titles, plan_catalogue, report_titles, unchanged
+from flows.dubbing.config import DubConfig
+from flows.dubbing.requests import Outputs
 from flows.records import Records
 from flows.titles import Title
 from flows.units import Stopped
@@ -23,7 +28,9 @@ from shards.repair import reopen
 from tests.support.lavfi import sine, uneven, video
 from tests.support.titles import VOICE, Paper, make_records, make_title
 
-QUICK = EngineConfig(backoff_s=0, max_attempts=2)
+QUICK = DubConfig(engine=EngineConfig(backoff_s=0, max_attempts=2), batch=1)
+DONE = {"analyse": 2, "render": 4, "picture": 2, "master": 2}
+"""Units of two titles of two shots each."""
 COLUMNS = ("title_id", "video", "audio", "language", "output")
 
 
@@ -112,22 +119,31 @@ def test_only_some_titles_may_be_asked_for_and_an_unknown_one_is_refused(media: 
 def test_a_dry_run_tells_the_plan_and_writes_nothing(media: Path, tmp_path: Path) -> None:
     plan = dry_run(catalogue(media, GOOD), str(tmp_path / "out"), None, None)
     assert (plan["titles"], plan["outputs"], plan["frames"], plan["up_to_date"]) == (1, 1, 10, 0)
-    assert (plan["units"], plan["units_exact"]) == (3, False)
-    assert plan["rows"] == [
-        {"title_id": "one", "language": "es", "output": "one.es.mp4", "frames": 10, "duration_s": 0.4}
-    ]
+    assert [row["output"] for row in plan["rows"]] == ["one.es.mp4"]
+    assert plan["config"] == DubConfig().model_dump(mode="json")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_counts_work_that_two_rows_share_once(
+def test_rows_without_consent_are_refused_where_it_is_required(media: Path, tmp_path: Path) -> None:
+    path = catalogue(media, GOOD)
+    with pytest.raises(RequestError, match="row 2"):
+        dry_run(path, str(tmp_path), None, None, DubConfig(require_consent=True))
+    dry_run(path, str(tmp_path), None, None, DubConfig())
+
+
+def test_a_rows_own_model_must_look_at_faces_as_the_runs_does(
     media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = catalogue(media, GOOD, ("one", "one.mp4", "es.wav", "es-MX", "one.mx.mp4"))
-    planned = plan_catalogue.fn(path, None, None)
-    use(monkeypatch, Paper(tmp_path))
-    make_titles.fn(planned, str(tmp_path), QUICK, "none")
-    plan = dry_run(path, str(tmp_path), None, None)
-    assert (plan["units"], plan["units_exact"], plan["up_to_date"]) == (1 + 2 + 2, True, 2)
+    path = tmp_path / "catalogue.jsonl"
+    row = dict(zip(COLUMNS, GOOD, strict=True)) | {"checkpoint": str(tmp_path)}
+    path.write_text(json.dumps(row | {"video": str(media / "one.mp4"), "audio": str(media / "es.wav")}))
+    own = dataclasses.replace(VOICE, digest="e" * 64)
+    monkeypatch.setattr(dub, "read_voice", lambda checkpoint: own if checkpoint else VOICE)
+    assert plan_catalogue.fn(str(path), None, None).voices == {tmp_path: own}
+    wide = dataclasses.replace(own, crop_px=256)
+    monkeypatch.setattr(dub, "read_voice", lambda checkpoint: wide if checkpoint else VOICE)
+    with pytest.raises(RequestError, match="its crop_px is 256, the run's 64"):
+        plan_catalogue.fn(str(path), None, None)
 
 
 # -- where to ----------------------------------------------------------------------------------------------------------
@@ -140,11 +156,11 @@ def planned(*titles: Title) -> Catalogue:
 def test_an_output_that_would_take_the_place_of_a_source_is_refused(tmp_path: Path) -> None:
     title = make_title(tmp_path, output="picture.video")
     with pytest.raises(RequestError, match=r"`--out`: this would overwrite a source"):
-        check_out(planned(title), str(tmp_path))
+        check_out(planned(title), str(tmp_path), QUICK)
     (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(RequestError, match="this would overwrite a source"):
-        check_out(planned(title), str(tmp_path / "link"))
-    check_out(planned(title), str(tmp_path / "out"))
+        check_out(planned(title), str(tmp_path / "link"), QUICK)
+    check_out(planned(title), str(tmp_path / "out"), QUICK)
 
 
 def test_a_place_where_nothing_can_be_finished_is_refused(tmp_path: Path) -> None:
@@ -153,18 +169,29 @@ def test_a_place_where_nothing_can_be_finished_is_refused(tmp_path: Path) -> Non
     (tmp_path / "out" / "one.es.mp4").mkdir(parents=True)
     for out, said in (
         (str(tmp_path / "file"), "is a file; a folder is needed"),
-        ("s3://bucket/out", "a local folder so far"),
+        ("s3://bucket/out", "titles are finished in a local folder"),
         (str(tmp_path / "out"), "a folder of that name already"),
     ):
         with pytest.raises(RequestError, match=said):
-            check_out(planned(title), out)
+            check_out(planned(title), out, QUICK)
+
+
+def test_a_file_that_no_run_here_made_is_only_replaced_when_asked(tmp_path: Path) -> None:
+    title, out = make_title(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    (out / "one.es.mp4").write_bytes(b"somebody's cut")
+    with pytest.raises(RequestError, match="a file that no run here made is there already"):
+        check_out(planned(title), str(out), QUICK)
+    check_out(planned(title), str(out), QUICK, overwrite=True)
+    Outputs(make_records(out).ledger.store).claim(["one.es.mp4"])
+    check_out(planned(title), str(out), QUICK)
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
 def use(monkeypatch: pytest.MonkeyPatch, paper: Paper) -> Paper:
-    for name in ("AnalyseWorker", "RenderWorker", "MasterWorker"):
+    for name in ("AnalyseWorker", "AdaptWorker", "RenderWorker", "PictureWorker", "MasterWorker"):
         monkeypatch.setattr(dub, name, paper.worker)
     return paper
 
@@ -188,12 +215,11 @@ def titles(tmp_path: Path) -> tuple[Title, Title]:
     )
 
 
-def make(records: Records, *titles: Title, config: EngineConfig = QUICK) -> dict[str, Any]:
+def make(records: Records, *titles: Title, config: DubConfig = QUICK) -> dict[str, Any]:
     """One run: the work, then the report."""
     catalogue, out = planned(*titles), str(records.out)
-    current = frozenset(t.row.output for t in titles if records.is_current(t))
-    make_titles.fn(catalogue, out, config, "none")
-    report: dict[str, Any] = report_titles.fn(catalogue, out, current, 1.0)
+    outcome = make_titles.fn(catalogue, out, config, "none")
+    report: dict[str, Any] = report_titles.fn(catalogue, out, config, outcome, 1.0)
     return report
 
 
@@ -215,7 +241,7 @@ def test_every_row_is_finished_and_reported(records: Records, titles: tuple[Titl
     report = make(records, *titles)
     assert report["titles"] == {"succeeded": 2}
     assert report["outputs"] == [str(records.out / "one.es.mp4"), str(records.out / "sub" / "two.es.mp4")]
-    assert paper.done == ["analyse"] * 2 + ["render"] * 4 + ["master"] * 2
+    assert Counter(paper.done) == DONE
     assert json.loads((records.out / "report.json").read_text())["titles"] == {"succeeded": 2}
     assert "data:image/jpeg" in (records.out / "report.html").read_text()
 
@@ -229,11 +255,11 @@ def test_the_same_run_again_does_nothing_and_says_so(records: Records, titles: t
 
 def test_a_second_language_is_only_rendered_and_mastered(records: Records, tmp_path: Path, paper: Paper) -> None:
     spanish = make_title(tmp_path / "in")
-    french = make_title(tmp_path / "in", audio=b"son", language="fr", output="one.fr.mp4")
+    french = make_title(tmp_path / "in", line=1, language="fr", output="one.fr.mp4")
     make(records, spanish)
     paper.done.clear()
     assert make(records, spanish, french)["titles"] == {"succeeded": 1, "up_to_date": 1}
-    assert paper.done == ["render", "render", "master"]
+    assert paper.done == ["render", "render", "picture", "master"]
 
 
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(b"cut")])
@@ -248,7 +274,7 @@ def test_an_output_that_is_gone_or_changed_is_made_again_by_the_next_run(
     assert make(records, *titles)["titles"] == {"up_to_date": 2}
 
 
-def test_a_lost_stretch_is_flagged_and_its_title_is_finished(
+def test_a_lost_stretch_needs_review_and_its_title_is_finished(
     records: Records, titles: tuple[Title, ...], paper: Paper
 ) -> None:
     lost: set[str] = set()
@@ -260,9 +286,9 @@ def test_a_lost_stretch_is_flagged_and_its_title_is_finished(
 
     paper.fails = fails
     report = make(records, *titles)
-    assert report["titles"] == {"succeeded": 1, "succeeded_with_flags": 1}
+    assert report["titles"] == {"needs_review": 1, "succeeded": 1}
     paper.done.clear()
-    assert make(records, *titles)["titles"] == {"succeeded_with_flags": 1, "up_to_date": 1}
+    assert make(records, *titles)["titles"] == {"needs_review": 1, "up_to_date": 1}
     assert paper.done == []
 
 
@@ -330,34 +356,61 @@ def test_a_stop_keeps_what_is_done_and_the_next_run_goes_on(
         patched.setattr(dub, "stop_on_interrupt", StopAfterOneRender)
         with pytest.raises(Stopped):
             make(records, *titles)
-    assert paper.done == ["analyse", "analyse", "render"]
+    assert paper.done.count("render") < 4
     assert make(records, *titles)["titles"] == {"succeeded": 2}
-    assert paper.done == ["analyse"] * 2 + ["render"] * 4 + ["master"] * 2
+    assert Counter(paper.done) == DONE
+
+
+def test_trouble_that_lasts_is_told_of_its_title_and_the_next_run_goes_on(
+    records: Records, titles: tuple[Title, ...], paper: Paper
+) -> None:
+    config = DubConfig(engine=EngineConfig(backoff_s=0, max_transient=0))
+    paper.fails = failing("master", OSError(errno.ENOSPC, "no space left"), output="one.es.mp4")
+    report = make(records, *titles, config=config)
+    assert statuses(report) == {"one.es.mp4": "failed_system", "sub/two.es.mp4": "succeeded"}
+    assert "no space left" in report["rows"][0]["reason"]
+    paper.fails = failing("nothing", ValueError())
+    assert statuses(make(records, *titles)) == {"one.es.mp4": "succeeded", "sub/two.es.mp4": "up_to_date"}
+
+
+def test_nothing_to_do_is_found_out_without_any_engine(
+    media: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = catalogue(media, GOOD), tmp_path / "out"
+    assert unchanged(path, str(out), None, None, QUICK, overwrite=False) is None
+    use(monkeypatch, Paper(out))
+    planned_ = plan_catalogue.fn(path, None, None)
+    make_titles.fn(planned_, str(out), QUICK, "none")
+    Outputs(planned_.records(str(out), QUICK).ledger.store).claim(["one.es.mp4"])
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setattr(dub, "open_engine", None)
+    report = unchanged(path, str(out), None, None, QUICK, overwrite=False)
+    assert report is not None
+    assert set(report["titles"]) <= {"up_to_date", "succeeded_with_flags"}
+    (out / "one.es.mp4").unlink()
+    assert unchanged(path, str(out), None, None, QUICK, overwrite=False) is None
 
 
 def test_a_long_title_is_given_the_time_it_takes(
     records: Records, titles: tuple[Title, ...], monkeypatch: pytest.MonkeyPatch, paper: Paper
 ) -> None:
     deadlines = []
-    real = dub.work_off
-    monkeypatch.setattr(dub, "work_off", lambda *a, **k: (deadlines.append(k["config"].deadline_s), real(*a, **k)))
-    make(records, *titles, config=EngineConfig(deadline_s=2.0))
-    assert set(deadlines) == {20 * dub.SECONDS_A_FRAME}
-    deadlines.clear()
+    real = dub.CatalogueRun
+
+    def noted(*given: Any, config: EngineConfig, **more: Any) -> Any:
+        deadlines.append(config.deadline_s)
+        return real(*given, config=config, **more)
+
+    monkeypatch.setattr(dub, "CatalogueRun", noted)
+    make(records, *titles, config=DubConfig(engine=EngineConfig(deadline_s=2.0)))
     (records.out / "one.es.mp4").unlink()
-    make(records, *titles, config=EngineConfig(deadline_s=900.0))
-    assert deadlines == [900.0]
+    make(records, *titles, config=DubConfig(engine=EngineConfig(deadline_s=900.0)))
+    assert deadlines == [20 * dub.SECONDS_A_FRAME, 900.0]
 
 
 def test_the_report_is_made_from_the_records_alone(records: Records, titles: tuple[Title, ...], paper: Paper) -> None:
     made = make(records, *titles)
-    again = report_titles.fn(planned(*titles), str(records.out), frozenset(), 1.0)
-    assert again == made
-
-
-def test_a_page_shows_only_so_many_strips(
-    records: Records, titles: tuple[Title, ...], paper: Paper, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dub, "MAX_STRIPS", 1)
-    make(records, *titles)
-    assert (records.out / "report.html").read_text().count("data:image/jpeg") == 1
+    again = report_titles.fn(planned(*titles), str(records.out), QUICK, Outcome(), 1.0)
+    for row in (*made["rows"], *again["rows"]):
+        assert row.pop("status") in ("succeeded", "up_to_date")
+    assert again["rows"] == made["rows"]

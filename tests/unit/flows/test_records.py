@@ -9,14 +9,18 @@ import pytest
 from flows.records import Records
 from flows.titles import Title
 from tests.support.titles import (
+    A_STRIP,
     changed,
     commit_analysis,
     commit_master,
+    commit_pictures,
     commit_renders,
     give_up,
     make_records,
     make_title,
+    nobody,
     reject,
+    rendered,
 )
 
 
@@ -52,19 +56,20 @@ def test_nothing_is_known_of_a_row_before_its_picture_is_analysed(records: Recor
 
 def test_a_finished_row_says_what_was_done(records: Records, title: Title) -> None:
     done(records, title)
-    assert records.row(title, up_to_date=False) == {
+    row = records.row(title, up_to_date=False)
+    told = {name: row[name] for name in ("title_id", "language", "output", "status", "reason", "frames", "meta")}
+    assert told == {
         "title_id": "one",
         "language": "es",
         "output": "one.es.mp4",
         "status": "succeeded",
         "reason": None,
         "frames": 20,
-        "rendered_frames": 8,
-        "checks": {"speech": "copied"},
-        "left_alone": [],
         "meta": {"client": "A"},
     }
-    assert records.strip(title) == b"a jpeg"
+    assert (row["rendered_frames"], row["coverage"]) == (20, 1.0)
+    assert [(shot["decision"], shot["dubbed_frames"]) for shot in row["shots"]] == [("dubbed", 10), ("dubbed", 10)]
+    assert records.strip(title) == A_STRIP
 
 
 def test_a_row_finished_by_an_earlier_run_is_up_to_date(records: Records, title: Title) -> None:
@@ -118,44 +123,74 @@ def test_a_row_that_went_back_to_an_older_request_is_finished_again(records: Rec
     assert not records.is_current(title)
 
 
+def test_a_row_without_its_note_is_looked_up_among_the_commits(records: Records, title: Title) -> None:
+    done(records, title)
+    for path in list(records.ledger.store.list("requests/")):
+        records.ledger.store.delete(path)
+    assert not records.is_current(title)
+    master = records.master(title)
+    assert master is not None
+    assert records.ledger.receipt(master.unit_id) is not None
+    assert records.is_current(title)
+
+
+def test_a_chunk_that_is_not_encoded_leaves_nothing_to_finish(records: Records, title: Title) -> None:
+    commit_analysis(records, title)
+    commit_renders(records, title)
+    assert len(records.pictures(title)) == 1
+    assert records.master(title) is None
+
+
+@pytest.mark.parametrize("columns", [{"priority": 7}, {"meta": {"client": "B"}}])
+def test_what_changes_nothing_of_the_file_leaves_it_current(
+    records: Records, title: Title, columns: dict[str, object]
+) -> None:
+    done(records, title)
+    assert records.is_current(changed(title, **columns))
+    assert not records.is_current(changed(title, keep_audio=False))
+
+
 # -- what went wrong ---------------------------------------------------------------------------------------------------
 
 
-def test_lost_stretches_are_flagged_with_their_reasons(records: Records, title: Title) -> None:
+def test_a_shot_that_could_not_be_rendered_needs_a_person(records: Records, title: Title) -> None:
     commit_analysis(records, title)
-    give_up(records.ledger, records.renders(title)[0])
-    reject(records.ledger, records.renders(title)[1])
+    first, second = records.renders(title)
+    give_up(records.ledger, first)
+    rendered(records.ledger, second)
     commit_master(records, title)
     row = records.row(title, up_to_date=True)
-    assert row["status"] == "succeeded_with_flags"
-    assert row["reason"] == "2 stretches could not be rendered and are as they were"
-    assert [entry["code"] for entry in row["left_alone"]] == ["MediaToolError", "truncated"]
+    assert row["status"] == "needs_review"
+    assert [flag["severity"] for flag in row["flags"]][:1] == ["Blocker"]
+    assert "the encoder crashed" in str(row["flags"][0]["detail"])
+    assert records.is_current(title)
 
 
-def test_a_stretch_that_was_given_up_and_tried_again_is_not_lost(records: Records, title: Title) -> None:
+def test_what_was_given_up_and_is_tried_again_makes_the_file_old(records: Records, title: Title) -> None:
     commit_analysis(records, title)
-    stretch = records.renders(title)[0]
-    give_up(records.ledger, stretch)
-    records.ledger.void(stretch.unit_id, "retry", "asked for by hand")
+    first, _ = records.renders(title)
+    give_up(records.ledger, first)
+    commit_master(records, title)
+    assert records.is_current(title)
+    records.ledger.void(first.unit_id, "retry", "asked for by hand")
+    assert not records.is_current(title)
     commit_renders(records, title)
     commit_master(records, title)
     assert told(records, title) == ("succeeded", None)
 
 
 def test_a_title_without_a_face_is_flagged(records: Records, title: Title) -> None:
-    commit_analysis(records, title, [])
-    commit_master(records, title, frames=0)
+    commit_analysis(records, title, nobody())
+    commit_master(records, title)
     row = records.row(title, up_to_date=False)
-    assert (row["status"], row["reason"]) == (
-        "succeeded_with_flags",
-        "no frame was changed: no usable face was found",
-    )
-    assert row["left_alone"] == [{"code": "no_face", "detail": "nobody is seen"}]
+    assert (row["status"], row["rendered_frames"]) == ("succeeded_with_flags", 0)
+    assert {flag["code"] for flag in row["flags"]} >= {"nothing_changed", "no_face"}
 
 
 def test_a_master_that_was_given_up_failed_by_the_system(records: Records, title: Title) -> None:
     commit_analysis(records, title)
     commit_renders(records, title)
+    commit_pictures(records, title)
     master = records.master(title)
     assert master is not None
     give_up(records.ledger, master)
@@ -170,6 +205,7 @@ def test_a_master_that_was_given_up_failed_by_the_system(records: Records, title
 def test_a_master_that_was_refused_failed_by_its_input(records: Records, title: Title) -> None:
     commit_analysis(records, title)
     commit_renders(records, title)
+    commit_pictures(records, title)
     master = records.master(title)
     assert master is not None
     reject(records.ledger, master)
@@ -186,7 +222,7 @@ def test_a_picture_that_could_not_be_analysed_is_told_and_leaves_nothing_to_do(r
 
 def test_a_picture_that_was_refused_is_told(records: Records, title: Title) -> None:
     reject(records.ledger, records.analysis(title))
-    assert (records.master(title), records.renders(title)) == (None, [])
+    assert (records.master(title), records.renders(title), records.pictures(title)) == (None, [], [])
     assert told(records, title) == ("failed_input", "analyse: truncated: the file ends early")
 
 

@@ -14,11 +14,11 @@ from flows.evaluation.measures import CLOSED
 from model.choice import References, choose
 from model.config import LandmarkCondition
 from model.metrics import openings
-from model.shot import DubbedClip, Shot
+from model.shot import DubbedClip, Sampling, Shot, Take
 from model.sync import SyncConfig, SyncExpert
 from model.training.sync import save_expert
 from shards.errors import RequestError
-from shards.schema import ClipSample
+from shards.schema import ClipSample, Landmarks
 from tests.support.talking import SIZE_PX, talking_clip
 
 
@@ -31,13 +31,22 @@ class Puppeteer:
         self.clip, self.by = clip, by
 
     def choose_references(self, frames: np.ndarray, landmarks: object) -> References:
-        return choose(frames, landmarks, num_pictures=1, num_faces=5)  # type: ignore[arg-type]
+        return choose(frames, landmarks, num_pictures=1, num_faces=12)  # type: ignore[arg-type]
 
     def __call__(self, shots: Sequence[Shot], *, steps: int, batch_size: int) -> list[DubbedClip]:
-        turned, own, silent = shots
-        shut = int(np.argmin(openings(self.clip.landmarks)))
+        turned, own = shots
         rows = np.roll(np.arange(len(turned.frames)), -self.by)
-        return [self._made(rows), self._made(np.arange(len(own.frames))), self._made(np.full(len(silent.frames), shut))]
+        return [self._made(rows), self._made(np.arange(len(own.frames)))]
+
+    def predict_landmarks(self, features: object, times_s: np.ndarray, landmarks: Landmarks, _: object) -> Landmarks:
+        """A mouth that hears nothing and stays as wide open as this person's goes."""
+        widest = self.clip.landmarks.points[int(np.argmax(openings(self.clip.landmarks)))]
+        return dataclasses.replace(landmarks, points=np.repeat(widest[None], len(times_s), axis=0))
+
+    def render_all(self, takes: Sequence[Take], sampling: Sampling) -> list[np.ndarray]:
+        """Of each asked mouth the frame whose own is nearest."""
+        own = openings(self.clip.landmarks)
+        return [self.clip.frames[np.abs(openings(take.target)[:, None] - own).argmin(axis=1)] for take in takes]
 
     def _made(self, rows: np.ndarray) -> DubbedClip:
         points, confidence = self.clip.landmarks.points[rows], self.clip.landmarks.confidence[rows]
