@@ -73,10 +73,10 @@ class Catalogue:
         """One title for each distinct picture."""
         return tuple({t.video_sha256: t for t in reversed(self.titles)}.values())[::-1]
 
-    def records(self, out: str, config: DubConfig, *, create: bool = True) -> Records:
+    def records(self, out: str, config: DubConfig, *, create: bool = True, is_dry: bool = False) -> Records:
         """What is known of its rows in an output folder."""
         ledger = Ledger(open_store(Path(out, RECORDS), create=create))
-        return Records(ledger, {**self.voices, None: self.voice}, Path(out), config)
+        return Records(ledger, {**self.voices, None: self.voice}, Path(out), config, is_dry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,7 +326,8 @@ def dry_run(
     config = config or DubConfig()
     catalogue = plan_catalogue.fn(manifest, checkpoint, only, require_consent=config.require_consent)
     check_out(catalogue, out, config, overwrite=overwrite)
-    records = catalogue.records(out, config, create=False) if Path(out, RECORDS).is_dir() else None
+    is_begun = Path(out, RECORDS).is_dir()
+    records = catalogue.records(out, config, create=False, is_dry=True) if is_begun else None
     return {
         "model": catalogue.voice.description,
         "out": out,

@@ -117,9 +117,14 @@ def master_unit(
     encoded: Sequence[Receipt],
     config: DubConfig,
     edition: int = 0,
+    *,
+    stems: Sequence[Mapping[str, str]] = (),
+    adapted: str | None = None,
 ) -> Unit:
     """The finished file: this picture, this speech, whatever else the row asks for.
 
+    `stems` ({name, sha256}) were heard by single speakers, `adapted` is the object with what the title taught the
+    model: neither changes the file, but it must be told what it was made from.
     `encoded` are the commits of `picture_units`, in their order. A commit holds for ever and the file it made does not:
     one that was deleted or changed is made again as a unit of its own, the next edition.
     """
@@ -133,7 +138,8 @@ def master_unit(
     told = {
         "provenance": title.row.provenance,
         "consent_ref": title.row.consent_ref,
-        "models": [voice.digest] if plan.stretches else [],
+        "models": [voice.digest, *([adapted] if adapted else [])] if plan.stretches else [],
+        "speech": [{"name": title.row.audio.name, "sha256": title.audio_sha256}, *stems],
         "generated": [list(each) for each in plan.generated],
         "signing": plain(config.signing.model_dump(exclude_none=True)) if title.row.provenance == "c2pa" else {},
     }
@@ -148,7 +154,6 @@ def master_unit(
             "video_sha256": title.video_sha256,
             "audio": str(title.row.audio.resolve()),
             "audio_sha256": title.audio_sha256,
-            "speech": [{"name": title.row.audio.name, "sha256": title.audio_sha256}],
             "chunks": chunks,
             "seams": [seam for receipt in encoded for seam in receipt.details.get("seams", ())],
             "why_not_copied": plan.why_not_copied,

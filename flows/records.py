@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,10 +25,11 @@ from flows.workers.master import STRIP_SUFFIX
 from preprocessing.analysis import decode_analysis
 from preprocessing.faces.base import Analysis
 from shards.commit import Ledger, Quarantine, Receipt, Unit
+from shards.fingerprint import fingerprint
 
 Told = Literal[Status, "up_to_date", "failed_input", "failed_system"]
 FINISHED: frozenset[Told] = frozenset({"succeeded", "succeeded_with_flags", "needs_review", "up_to_date"})
-ANALYSES_KEPT = 4
+ANALYSES_KEPT, PLANS_KEPT = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,16 @@ class Records:
     """By the row's `checkpoint`; None is the run's own."""
     out: Path
     config: DubConfig = field(default_factory=DubConfig)
+    is_dry: bool = False
+    """Nothing is written, not even what would be found out again."""
     speeches: Speeches = field(init=False)
     notes: Notes = field(init=False)
     _read: Any = field(init=False)
+    _planned: OrderedDict[str, list[Unit]] = field(init=False, default_factory=OrderedDict)
+    """The renders of the titles looked at last: each stage asks for them, and casting a long title takes seconds."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "speeches", Speeches(self.ledger.store))
+        object.__setattr__(self, "speeches", Speeches(None if self.is_dry else self.ledger.store))
         object.__setattr__(self, "notes", Notes(self.ledger.store))
         object.__setattr__(self, "_read", functools.lru_cache(maxsize=ANALYSES_KEPT)(self._read_analysis))
 
@@ -83,8 +89,18 @@ class Records:
         """The title's clips in which a face speaks."""
         if (analysed := self._usable(title)) is None:
             return []
-        voice, analysis = self.voice(title), self._analysis(analysed)
-        return render_units(title, voice, analysis, analysed, self.speeches, adapted=self._adapted(title))
+        voice, adapted = self.voice(title), self._adapted(title)
+        key = fingerprint(
+            analysed.unit_id, adapted, voice.digest, title.audio_sha256, title.row.model_dump_json(exclude={"meta"})
+        )
+        if key not in self._planned:
+            self._planned[key] = render_units(
+                title, voice, self._analysis(analysed), analysed, self.speeches, adapted=adapted
+            )
+        self._planned.move_to_end(key)
+        while len(self._planned) > PLANS_KEPT:
+            self._planned.popitem(last=False)
+        return self._planned[key]
 
     def pictures(self, title: Title) -> list[Unit]:
         """The chunks that are to be encoded; what is copied from the source is no work."""
@@ -124,6 +140,8 @@ class Records:
                 encoded,
                 self.config,
                 edition=len(found),
+                stems=self._stems(title),
+                adapted=self._adapted(title),
             )
             found.append((unit, self.ledger.receipt(unit.unit_id)))
         return found
@@ -269,6 +287,11 @@ class Records:
         unit = self.adaptation(title)
         receipt = self.ledger.receipt(unit.unit_id) if unit is not None else None
         return receipt.objects[0].path if receipt is not None and receipt.objects else None
+
+    def _stems(self, title: Title) -> list[dict[str, str]]:
+        """The sounds of single speakers, each once."""
+        paths = {segment.audio: None for segment in title.row.segments if segment.audio is not None}
+        return [{"name": path.name, "sha256": self.speeches.sha256(path)} for path in paths]
 
     def _gain(self, title: Title) -> dict[str, Any] | None:
         """What the title's adaptation brought, for the report."""

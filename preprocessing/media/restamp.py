@@ -66,8 +66,11 @@ def decode_times(order: I64, ticks: I64) -> I64:
 
     With `order[k]` the display place of packet k, the k-th DTS is the PTS of display place k - delay, where `delay` is
     the deepest any packet was moved forward; before the first frame the clock is carried on backwards.
+
+    A picture that begins late is given a delay even where nothing was moved: ffmpeg's edit list of a track without one
+    ends as much too early as the picture begins late, and the last frame is cut by that.
     """
-    delay = int(np.max(np.arange(len(order)) - order))
+    delay = max(int(np.max(np.arange(len(order)) - order)), int(ticks[0] > 0))
     step = int(ticks[1] - ticks[0]) if len(ticks) > 1 else 1
     before = ticks[0] - step * np.arange(delay, 0, -1, dtype=np.int64)
     return np.concatenate([before, ticks])[: len(order)]

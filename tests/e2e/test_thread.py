@@ -112,12 +112,20 @@ def test_the_training_went_through_every_stage(thread: Thread) -> None:
 
 
 def test_the_title_is_finished_and_reported(thread: Thread) -> None:
-    assert thread.dubbed["titles"] == {"succeeded": 1}
+    # What hardly learned anything draws mouths that fit no sound, and the report says so.
+    assert sum(thread.dubbed["titles"].values()) == 1
+    assert set(thread.dubbed["titles"]) <= {"succeeded", "succeeded_with_flags"}
     assert thread.dubbed["outputs"] == [str(thread.output)]
     page = Path(thread.dubbed["report"]).read_text()
     assert "hopper.es.mp4" in page
     assert "data:image/jpeg;base64," in page
-    assert json.loads((thread.root / "out" / "report.json").read_text())["rows"][0]["rendered_frames"] == 190
+    row = json.loads((thread.root / "out" / "report.json").read_text())["rows"][0]
+    silent = sum(left["stop"] - left["start"] for left in row["left_alone"])
+    assert row["rendered_frames"] + silent == 190
+    assert row["rendered_frames"] > 150
+    assert {path.name for path in (thread.root / "out").iterdir()} >= {
+        "report.html", "report.json", "results.parquet", "flags.csv", "hopper.es.mp4.provenance.json",
+    }  # fmt: skip
 
 
 def test_every_frame_keeps_its_time(thread: Thread) -> None:
@@ -155,7 +163,8 @@ def test_running_again_finds_everything_up_to_date(thread: Thread, dubwright: Co
         "dub", thread.root / "catalogue.csv", "--out", thread.root / "out",
         "--checkpoint", thread.root / "checkpoint", "--json",
     )  # fmt: skip
-    assert again.answer["titles"] == {"up_to_date": 1}
+    assert set(again.answer["titles"]) <= {"up_to_date", "succeeded_with_flags"}
+    assert "analysing" not in again.stderr
 
 
 def test_a_dry_run_prints_its_plan_as_one_object_and_writes_nothing(dubwright: Command, tmp_path: Path) -> None:
