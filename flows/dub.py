@@ -31,6 +31,7 @@ from flows.dubbing.budget import Budget
 from flows.dubbing.config import DubConfig
 from flows.dubbing.requests import Outputs
 from flows.dubbing.run import STAGES, CatalogueRun
+from flows.dubbing.scratch import clear
 from flows.forecast import forecast
 from flows.manifest import read_catalogue
 from flows.plan_checks import Probes, unfit
@@ -155,6 +156,7 @@ def make_titles(catalogue: Catalogue, out: str, config: DubConfig, address: str)
         hold_lease(records.ledger.store, "dub") as lease,
         Board(catalogue.titles) as board,
     ):
+        clear(records.out, records.ledger.store, lease.run)
         gpus = 1.0 if engine.gpus else 0.0
         budget = Budget(config.max_gpu_hours, per_worker=gpus)
         going = CatalogueRun(

@@ -7,7 +7,6 @@ file. It appears under its name when it has passed its checks.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from flows.dubbing.scratch import scratch
 from flows.report.strip import Strip, moments, picture_strip
 from flows.version import release
 from flows.workers.fragments import need_planned
@@ -58,10 +58,9 @@ class MasterWorker:
         need_planned(source, payload["video_sha256"])
         need_planned(speech, payload["audio_sha256"])
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that giving the file its name is one step, whoever else writes there.
-        with tempfile.TemporaryDirectory(prefix=".dubwright-", dir=target.parent) as scratch:
-            made = self._finished(payload, source, speech, Path(scratch, target.name))
-            kept = self._keep(item, made.strip, Path(scratch, "strip.jpg"))
+        with scratch(self._out, item.run) as folder:
+            made = self._finished(payload, source, speech, folder / target.name)
+            kept = self._keep(item, made.strip, folder / "strip.jpg")
             beside, signed = _told(payload, made, source)
             details = _details(payload, made, signed) | _sound_details(payload, made, source, speech)
             for path in [*beside, made.path]:

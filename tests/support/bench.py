@@ -19,6 +19,7 @@ from typing import Any
 
 from tests.support import (
     bench_compose,
+    bench_dub,
     bench_engine,
     bench_faces,
     bench_model,
@@ -49,6 +50,7 @@ def main(wanted: list[str]) -> None:
         ("preprocess examples/hopper.mp4", preprocessing),
         ("compose a mouth at 1080p, CPU a frame", bench_compose.compose_cost),
         ("dub the sample, two languages", dubbing),
+        *bench_dub.BENCHES,
         *bench_model.BENCHES,
         *bench_sync.BENCHES,
     ):

@@ -59,7 +59,7 @@ def _dub(records: Records, title: Title) -> None:
     uri, voice = records.ledger.store.uri, records.voice(title)
     made = {
         "analyse": lambda: AnalyseWorker(uri, analysis_config(voice).model_dump(mode="json")),
-        "render": lambda: _Undrawn(uri),
+        "render": lambda: _Undrawn(uri, voice.checkpoint),
         "picture": lambda: PictureWorker(uri, records.config.encode.model_dump(mode="json")),
         "master": lambda: MasterWorker(uri, str(records.out)),
     }

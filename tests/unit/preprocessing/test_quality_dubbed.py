@@ -189,3 +189,11 @@ def test_a_source_of_one_colour_has_no_identity_and_no_sharpness() -> None:
     source = clip()
     source.frames[:] = 128
     assert set(scored(source)) & {"identity", "sharpness_ratio"} == set()
+
+
+def test_of_a_long_clip_only_the_middle_of_its_longest_stretch_is_listened_to() -> None:
+    opening = articulated(250, seed=1)
+    source, finder = clip(opening), Mouth(opening)
+    rows = [(0, 20), (30, 240)]
+    dubbed_scores(source, source.frames, source.landmarks, rows, source.speech, finder)
+    assert finder.asked == list(range(85, 185))
