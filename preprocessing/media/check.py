@@ -14,6 +14,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from preprocessing.errors import MediaToolError
 from preprocessing.media.base import MediaInfo
 from preprocessing.media.chapters import Chapter, chapters_until
@@ -106,8 +108,19 @@ def _wrong_picture(info: MediaInfo, raw: Mapping[str, Any], expected: Expected) 
     if asked_hdr and found_hdr != asked_hdr:
         yield f"HDR description {found_hdr} instead of {asked_hdr}"
     end_s, asked_end_s = _end_s(raw), _end_s(expected.made)
-    if end_s is not None and asked_end_s is not None and abs(end_s - asked_end_s) > _SLACK_S:
+    if end_s is not None and asked_end_s is not None and abs(end_s - asked_end_s) > _end_slack_s(expected.times):
         yield f"the picture ends at {float(end_s):.4f} s instead of {float(asked_end_s):.4f} s"
+
+
+def _end_slack_s(times: FrameTimes) -> Fraction:
+    """How far the end may lie off, when every frame begins at its time.
+
+    Files keep the length of the last frame in coding order and not of the last one shown; where frames differ in
+    length, the one says nothing of the other.
+    """
+    steps = np.diff(times.pts)
+    spread = int(steps.max() - steps.min()) if len(steps) else 0
+    return max(_SLACK_S, spread * times.base)
 
 
 def _end_s(raw: Mapping[str, Any]) -> Fraction | None:

@@ -142,9 +142,9 @@ def test_what_was_not_measured_is_none_and_no_flag() -> None:
 
 
 def test_the_seam_of_a_shot_is_its_worst() -> None:
-    seams = [{"start": 0, "stop": 40, "contrast": 2.5}, {"start": 40, "stop": 60, "contrast": 1.2}]
+    seams = [{"start": 0, "stop": 40, "contrast": 7.5}, {"start": 40, "stop": 60, "contrast": 1.2}]
     found = told(details={"seams": [*seams, {"start": 60, "stop": 100, "contrast": 1.1}]})
-    assert [shot["seam"] for shot in found["shots"]] == [2.5, 1.2]
+    assert [shot["seam"] for shot in found["shots"]] == [7.5, 1.2]
     assert [flag["shot"] for flag in found["flags"] if flag["code"] == "seam_visible"] == [0]
 
 
