@@ -39,6 +39,7 @@ BRIDGED_S = 0.25
 """Shorter gaps between two turns of a face are dubbed as well: there and back would take longer to fade."""
 REASONS = {
     "off": "`speaker_mode` is off",
+    "interlaced": "the picture is interlaced, two moments in each frame; deinterlace it to have it dubbed",
     "outside_range": "it lies before `start_tc` or after `end_tc`",
     "excluded": "it lies in `exclude_ranges`",
     "not_seen": "the face is not seen",
@@ -138,13 +139,17 @@ class _Casting:
         times = self.analysis.times
         self._at = times.seconds() - float(times.at(0).seconds) if len(times) else np.empty(0)
         why = [np.full(len(t.track.landmarks), CAST, dtype="U16") for t in self.analysis.tracks]
-        if self.title.row.speaker_mode != "off":
+        if self.title.row.speaker_mode != "off" and not self._is_interlaced:
             spoken = self._spoken()
             self._name_people(spoken)
             for shot, tracks in self._shots():
                 self._decide_shot(shot, tracks, why, spoken)
         self._overrule(why)
         return why
+
+    @property
+    def _is_interlaced(self) -> bool:
+        return self.title.info.video is not None and self.title.info.video.is_interlaced
 
     def sounds(self, identity: str) -> tuple[Sound, ...]:
         """What this face hears: its segments, or all of the row's sound."""
@@ -299,6 +304,8 @@ class _Casting:
             reasons[~aligned.track.landmarks.seen()] = "not_seen"
             reasons[excluded[frames]] = "excluded"
             reasons[outside[frames]] = "outside_range"
+            if self._is_interlaced:
+                reasons[:] = "interlaced"
             if row.speaker_mode == "off":
                 reasons[:] = "off"
 

@@ -22,7 +22,16 @@ Raised = tuple[str, Severity, str]
 """Code, severity, detail."""
 BROKEN = {"truncated", "unreadable", "frame_count", "bad_timestamps"}
 """Codes of pictures that break off."""
-TOLD = {"no_face", "face_too_small", "too_short", "not_seen", "unmapped_speaker", "silent_closed", "own_sound"}
+TOLD = {
+    "no_face",
+    "face_too_small",
+    "too_short",
+    "not_seen",
+    "unmapped_speaker",
+    "silent_closed",
+    "own_sound",
+    "interlaced",
+}
 """Reasons that are told as FYI; the others are what the row asked for, or who has the turn."""
 
 

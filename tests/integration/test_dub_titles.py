@@ -163,7 +163,7 @@ def test_the_delivered_speech_is_carried_packet_for_packet_and_is_the_default(ru
 def test_every_frame_of_a_face_is_either_dubbed_or_told_why_not(run: Run, name: str) -> None:
     row = run.rows[name]
     left = {i for entry in row["left_alone"] for i in range(entry["start"], entry["stop"])}
-    assert row["rendered_frames"] > 0
+    assert (row["rendered_frames"] > 0) == (name != "interlaced")
     assert row["rendered_frames"] + len(left) >= row["frames"]
 
 
@@ -173,6 +173,13 @@ def test_a_face_that_leaves_leaves_the_picture_alone(run: Run) -> None:
     assert shots[0]["dubbed_frames"] > 0
     assert shots[2]["dubbed_frames"] > 0
     assert {reason["code"] for reason in shots[1]["reasons"]} == {"no_face"}
+
+
+def test_an_interlaced_title_passes_through_whole_with_a_reason(run: Run) -> None:
+    row = run.rows["interlaced"]
+    assert {left["code"] for left in row["left_alone"]} == {"interlaced"}
+    assert row["status"] == "succeeded_with_flags"
+    assert _packets(run.output("interlaced"), "0:v:0") == _packets(run.films["interlaced"], "0:v:0")
 
 
 def test_drop_frame_timecode_is_kept_and_told(run: Run) -> None:
