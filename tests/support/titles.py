@@ -15,8 +15,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
+from flows import dub
 from flows.casting import UNITS
+from flows.dub import Catalogue
 from flows.dubbing.config import DubConfig
 from flows.records import Records
 from flows.rows import TitleRow
@@ -226,6 +229,18 @@ class Paper:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def planned(*titles: Title) -> Catalogue:
+    """A catalogue of these titles, as the plan leaves it."""
+    return Catalogue(path=Path("catalogue.csv"), titles=titles, voice=VOICE)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, paper: Paper) -> Paper:
+    """Puts it in the place of every worker of the dubbing flow."""
+    for name in ("AnalyseWorker", "AdaptWorker", "RenderWorker", "PictureWorker", "MasterWorker"):
+        monkeypatch.setattr(dub, name, paper.worker)
+    return paper
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
