@@ -69,11 +69,6 @@ class Catalogue:
     voices: Mapping[Path | None, Voice] = field(default_factory=dict)
     """Of rows that name a checkpoint of their own."""
 
-    @property
-    def pictures(self) -> tuple[Title, ...]:
-        """One title for each distinct picture."""
-        return tuple({t.video_sha256: t for t in reversed(self.titles)}.values())[::-1]
-
     def records(self, out: str, config: DubConfig, *, create: bool = True, is_dry: bool = False) -> Records:
         """What is known of its rows in an output folder."""
         ledger = Ledger(open_store(Path(out, RECORDS), create=create))

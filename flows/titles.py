@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.casting import MAX_UNIT_FRAMES, UNITS, Part, cast_of
+from flows.casting import UNITS, Part, cast_of
 from flows.hearing import Slice, Speeches
 from flows.moments import Moment
 from flows.rows import TitleRow
@@ -60,11 +60,6 @@ class Title:
     @property
     def num_frames(self) -> int:
         return self.info.video.num_frames if self.info.video else 0
-
-    @property
-    def least_units(self) -> int:
-        """Units to render and master it, as far as can be known before its picture is analysed."""
-        return -(-self.num_frames // MAX_UNIT_FRAMES) + 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,15 +60,6 @@ def test_a_title_is_probed_and_named_by_content(media: Path) -> None:
     assert [title.num_frames for title in planned.titles] == [10, 10]
     assert len({title.video_sha256 for title in planned.titles}) == 1
     assert len({title.audio_sha256 for title in planned.titles}) == 2
-    assert [title.row.language for title in planned.pictures] == ["es"]
-
-
-def test_pictures_are_each_content_once_in_the_catalogues_order(media: Path) -> None:
-    rows = [
-        (name, f"{name}.mp4", "es.wav", lang, f"{name}.{lang}.mp4") for lang in ("es", "fr") for name in ("two", "one")
-    ]
-    planned = plan_catalogue.fn(catalogue(media, *rows), None, None)
-    assert [(title.row.title_id, title.row.language) for title in planned.pictures] == [("two", "es"), ("one", "es")]
 
 
 @pytest.mark.parametrize(

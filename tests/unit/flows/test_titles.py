@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from flows.casting import MAX_UNIT_FRAMES
 from flows.hearing import Speeches
 from flows.moments import Moment
 from flows.titles import (
@@ -213,11 +212,3 @@ def test_moments_are_counted_at_the_pictures_rate_from_its_first_timecode(rows: 
     assert title.seconds(Moment.parse("00:00:01.500")) == Fraction(3, 2)
     with pytest.raises(RequestError, match="first frame"):
         title.seconds(Moment.parse("09:59:59:00"))
-
-
-def test_the_least_number_of_units_counts_the_file_and_full_stretches(rows: Rows) -> None:
-    title = rows()
-    assert title.num_frames == 800
-    assert title.least_units == 5
-    video = dataclasses.replace(title.info.video, num_frames=MAX_UNIT_FRAMES)  # type: ignore[type-var]
-    assert dataclasses.replace(title, info=dataclasses.replace(title.info, video=video)).least_units == 2
