@@ -19,8 +19,13 @@ def test_decoding_times_rise_and_never_pass_their_frame(order: list[int], steps:
 
 
 def test_frames_in_order_are_decoded_when_they_are_shown() -> None:
+    ticks = np.array([0, 4, 15], dtype=np.int64)
+    assert decode_times(np.arange(3), ticks).tolist() == [0, 4, 15]
+
+
+def test_a_picture_that_begins_late_is_decoded_one_frame_ahead() -> None:
     ticks = np.array([5, 9, 20], dtype=np.int64)
-    assert decode_times(np.arange(3), ticks).tolist() == [5, 9, 20]
+    assert decode_times(np.arange(3), ticks).tolist() == [1, 5, 9]
 
 
 def test_one_frame_moved_forward_delays_decoding_by_one() -> None:
