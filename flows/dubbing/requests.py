@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.dubbing.run import STAGES
 from flows.titles import Title, Voice
 from flows.version import stage_version
 from shards.errors import ObjectMissing
 from shards.fingerprint import fingerprint
 from shards.store import Store
 
-STAGES = ("analyse", "adapt", "render", "picture", "master")
 _NOT_ASKED = {"number", "priority", "meta", "rights_end", "video", "audio", "checkpoint", "segments", "speaker_map"}
 """Columns that change nothing of the file, or are named by the content of the files they point at."""
 

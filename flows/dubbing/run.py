@@ -31,6 +31,8 @@ STAGES = ("analyse", "adapt", "render", "picture", "master")
 """In the order a title goes through them."""
 OVER_BUDGET = "the hours it was given are used up; the same command goes on where it stopped"
 
+OPENED_AGAIN = "somebody opened its work again while it was done; run the same command again"
+
 
 class Planner(Protocol):
     """What the records say is to be done: the units of a title's stage, once the stages before are settled."""
@@ -169,7 +171,7 @@ class CatalogueRun:
         if result is not None:
             self._decided.add(unit.unit_id)
         else:
-            self._left[unit.unit_id] = self._book.troubled.get(unit.unit_id, OVER_BUDGET)
+            self._left[unit.unit_id] = self._book.troubled.get(unit.unit_id) or self._why_open()
         for title in self._asked_by[unit.unit_id]:
             name = title.row.output
             if unit.unit_id not in self._waiting.get(name, ()):
@@ -180,6 +182,9 @@ class CatalogueRun:
             self._waiting[name].discard(unit.unit_id)
             if not self._waiting[name]:
                 self._go_on(title)
+
+    def _why_open(self) -> str:
+        return OVER_BUDGET if self._budget.is_used_up else OPENED_AGAIN
 
     def _end(self, title: Title, reason: DubwrightError | OSError | Failure | str | None = None) -> None:
         self._waiting.pop(title.row.output, None)

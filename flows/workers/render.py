@@ -186,7 +186,7 @@ class RenderWorker:
         features = [self._extractors[name].extract(speech) for name in pipe.condition.features]
         silent = silent_at(speech, scene.times_s)
         made = dataclasses.replace(scene.landmarks, points=completed(pipe, scene, features, references))
-        faces = _as_landmarks(references, scene.landmarks.topology_name)
+        faces = references.faces(scene.landmarks.topology_name)
         points = closed(made, faces, closing_weight(silent, scene.times_s))[scene.clip].copy()
         cast = _rows(claim.unit.payload["rows"], len(clip.frames)) & clip.landmarks.seen()
         kept = cast & stays_closed(scene.landmarks, faces, silent, scene.times_s)[scene.clip]
@@ -257,12 +257,6 @@ def _rows(ranges: Sequence[Sequence[int]], count: int) -> Mask:
     for start, stop in ranges:
         flags[start:stop] = True
     return flags
-
-
-def _as_landmarks(references: References, topology_name: str) -> Landmarks:
-    faces = references.landmarks
-    confidence = np.ones(len(faces), dtype=np.float32)
-    return Landmarks(points=faces, confidence=confidence, topology_name=topology_name, space="crop")
 
 
 def _steps(job: _Job) -> int:

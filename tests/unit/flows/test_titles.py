@@ -27,16 +27,8 @@ from preprocessing.landmarks.mediapipe_mesh import MediapipeMesh
 from shards.commit import Unit
 from shards.errors import RequestError
 from tests.support.cast import ANN, BOB, listened, pictures, receipt_of, sound, title_of
+from tests.support.titles import VOICE
 
-VOICE = Voice(
-    checkpoint="/nowhere",
-    digest="d" * 64,
-    crop_px=64,
-    window="lower_face",
-    topology="mediapipe131",
-    features=("mel",),
-    description="a voice for tests",
-)
 SHOTS = (((ANN,), 250), ((ANN, BOB), 250), ((ANN,), 300))
 """Ten seconds of Ann, ten of both, twelve of Ann, which are two clips."""
 LINES = [(0.5, 3.0, 1), (13.0, 16.0, 2), (23.0, 31.0, 3)]

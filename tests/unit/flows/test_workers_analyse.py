@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.titles import Voice, analysis_config
+from flows.titles import analysis_config
 from flows.workers import analyse
 from flows.workers.analyse import ANALYSIS_SUFFIX, AnalyseWorker
 from flows.workers.fragments import SourceChanged, clip_address, read_clip
@@ -24,16 +24,7 @@ from tests.support.film import Film, analysed_film
 from tests.support.lavfi import video
 from tests.support.models import nano_checkpoint
 from tests.support.synthetic import talking_title
-
-VOICE = Voice(
-    checkpoint="/nowhere",
-    digest="d" * 64,
-    crop_px=64,
-    window="lower_face",
-    topology="mediapipe131",
-    features=("mel",),
-    description="a voice for tests",
-)
+from tests.support.titles import VOICE
 
 
 @pytest.fixture(scope="module")

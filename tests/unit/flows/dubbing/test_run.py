@@ -14,10 +14,10 @@ from flows.cluster.config import EngineConfig
 from flows.cluster.plain import PlainEngine
 from flows.cluster.work import WorkerSpec
 from flows.dubbing.budget import Budget
-from flows.dubbing.run import OVER_BUDGET, STAGES, CatalogueRun
+from flows.dubbing.run import OPENED_AGAIN, OVER_BUDGET, STAGES, CatalogueRun
 from flows.titles import Title
 from shards.commit import Claim, Ledger, Quarantine, Receipt, Unit
-from shards.errors import RequestError
+from shards.errors import RequestError, Superseded
 from shards.leases import hold_lease
 from shards.store import open_store
 from tests.support.titles import make_title
@@ -226,3 +226,19 @@ def test_the_watcher_hears_how_every_title_gets_on(paper: Paperwork, titles: lis
         "one master 1",
         "one over",
     ]
+
+
+def test_work_that_was_opened_again_meanwhile_is_told_as_that_and_not_as_a_budget(
+    paper: Paperwork, titles: list[Title], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Ledger.decide
+
+    def decide(self: Ledger, claim: Claim, result: Receipt | Quarantine) -> Receipt | Quarantine:
+        if claim.unit.unit_id == "picture-one-only":
+            raise Superseded("it was opened again")
+        return real(self, claim, result)
+
+    monkeypatch.setattr(Ledger, "decide", decide)
+    paper.fails = failing("picture-one-only", ValueError("poison"))
+    assert run(paper, titles).stuck == {"one.mp4": OPENED_AGAIN}
+    assert "master-two-only" in paper.diary
