@@ -143,6 +143,7 @@ def _chosen(rows: tuple[TitleRow, ...], only: list[str] | None) -> tuple[TitleRo
 def make_titles(catalogue: Catalogue, out: str, config: DubConfig, address: str) -> Outcome:
     """Takes every title through its stages; what is done already is not done again."""
     records = catalogue.records(out, config)
+    clear(records.out)
     if all(records.is_current(title) for title in catalogue.titles):
         return Outcome()
     with (
@@ -151,7 +152,6 @@ def make_titles(catalogue: Catalogue, out: str, config: DubConfig, address: str)
         hold_lease(records.ledger.store, "dub") as lease,
         Board(catalogue.titles) as board,
     ):
-        clear(records.out, records.ledger.store, lease.run)
         gpus = 1.0 if engine.gpus else 0.0
         budget = Budget(config.max_gpu_hours, per_worker=gpus)
         going = CatalogueRun(
@@ -165,6 +165,7 @@ def make_titles(catalogue: Catalogue, out: str, config: DubConfig, address: str)
             budget=budget,
         )
         summaries = going.through(_workers(catalogue, records, config, gpus), should_stop)
+    clear(records.out)  # also what a worker that had to be killed left
     if any(summary.stopped for summary in summaries):
         raise Stopped
     rendering = summaries[STAGES.index("render")]
@@ -285,6 +286,7 @@ def unchanged(
     records = catalogue.records(out, config, create=False)
     if not all(records.is_current(title) for title in catalogue.titles):
         return None
+    clear(records.out)
     report: dict[str, Any] = report_titles.fn(catalogue, out, config, Outcome(), time.monotonic() - begun)
     return report
 

@@ -1,45 +1,58 @@
-"""Where files are finished before they get their names: beside the output folder's films, a folder for each run.
+"""Where files are finished before they get their names: a folder each, beside the output folder's films.
 
-On the same disk as the films, so that giving a file its name is one step. A killed run leaves its folder behind; the
-next one removes those of runs that are over.
+On the same disk as the films, so that giving a file its name is one step. Whoever finishes one holds a lock in its
+folder, which the system gives back however the process ends: a folder that can be locked is a killed run's, and goes.
 """
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from shards.leases import leases
-from shards.store import Store
-
 SCRATCH = ".dubwright-scratch"
+_LOCK = ".held"
 
 
 @contextmanager
-def scratch(out: Path, run: str) -> Iterator[Path]:
-    """An empty folder of that run's, gone at the end of the block."""
-    own = out / SCRATCH / run
-    own.mkdir(parents=True, exist_ok=True)
+def scratch(out: Path) -> Iterator[Path]:
+    """An empty folder, gone at the end of the block."""
+    while True:
+        (out / SCRATCH).mkdir(parents=True, exist_ok=True)
+        # Between making the folder and locking it, another run may take it for left behind; then there is another.
+        with suppress(FileNotFoundError):
+            folder = Path(tempfile.mkdtemp(dir=out / SCRATCH))
+            lock = (folder / _LOCK).open("wb")
+            # A disk that cannot lock keeps what killed runs left there: `clear` cannot lock it either.
+            with suppress(OSError):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / _LOCK).exists():
+                break
+            lock.close()
     try:
-        with tempfile.TemporaryDirectory(dir=own) as folder:
-            yield Path(folder)
+        yield folder
     finally:
-        # Not empty: another file of this run, or of another, is being finished.
-        with suppress(OSError):
-            own.rmdir()
-            own.parent.rmdir()
+        shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
+        _remove_if_empty(out)
 
 
-def clear(out: Path, store: Store, witness: str) -> None:
-    """Removes what runs that are over left behind; `witness` is a run that is alive."""
+def clear(out: Path) -> None:
+    """Removes what killed runs left behind."""
     if not (out / SCRATCH).is_dir():
         return
-    alive = {seen.lease.run for seen in leases(store, witness) if seen.is_alive}
     for left in (out / SCRATCH).iterdir():
-        if left.name not in alive:
+        # Held by somebody who is at work, or just gone.
+        with suppress(OSError), (left / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left, ignore_errors=True)
+    _remove_if_empty(out)
+
+
+def _remove_if_empty(out: Path) -> None:
+    # Not empty: another file is being finished.
     with suppress(OSError):
         (out / SCRATCH).rmdir()

@@ -58,7 +58,7 @@ class MasterWorker:
         need_planned(source, payload["video_sha256"])
         need_planned(speech, payload["audio_sha256"])
         target.parent.mkdir(parents=True, exist_ok=True)
-        with scratch(self._out, item.run) as folder:
+        with scratch(self._out) as folder:
             made = self._finished(payload, source, speech, folder / target.name)
             kept = self._keep(item, made.strip, folder / "strip.jpg")
             beside, signed = _told(payload, made, source)
