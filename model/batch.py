@@ -18,6 +18,7 @@ from torch import Tensor
 from model.choice import spread_by_opening
 from model.config import ModelConfig
 from model.errors import CheckpointMismatch
+from model.head import Head
 from model.landmarks import filled, opening, to_units
 from shards.errors import RequestError
 from shards.schema import F32, F64, U8, AudioFeatures, ClipSample
@@ -80,9 +81,19 @@ def audio_columns(features: Sequence[AudioFeatures], at_s: F64, config: ModelCon
 
 
 def windows(
-    sample: ClipSample, length: int, rng: np.random.Generator, config: ModelConfig, count: int = 1
+    sample: ClipSample,
+    length: int,
+    rng: np.random.Generator,
+    config: ModelConfig,
+    count: int = 1,
+    *,
+    other_pose: float = 0.0,
 ) -> list[ClipBatch]:
-    """`count` random stretches of `length` frames; a shorter clip is filled up with unseen frames."""
+    """`count` random stretches of `length` frames; a shorter clip is filled up with unseen frames.
+
+    In the share `other_pose` of them the head turns as it does in another part of the clip (see `head.py`), while the
+    mouth says what is heard.
+    """
     config.condition.check_sample(sample)
     times_s = sample.times.seconds()
     seen = np.flatnonzero(sample.landmarks.seen())
@@ -91,7 +102,34 @@ def windows(
     if len(times_s) > 1 and abs(np.median(np.diff(times_s)) / FRAME_S - 1) > 0.1:
         raise RequestError("training clips are 25 frames a second", field="clips", value=sample.key)
     starts = rng.integers(0, max(len(times_s) - length, 0) + 1, size=count)
-    return [_window(sample, int(start), length, times_s, seen, rng, config) for start in starts]
+    made = [_window(sample, int(start), length, times_s, seen, rng, config) for start in starts]
+    if not other_pose:
+        return made
+    return [
+        _with_other_pose(window, sample, int(start), rng, size=config.condition.crop_px)
+        if rng.random() < other_pose
+        else window
+        for window, start in zip(made, starts, strict=True)
+    ]
+
+
+def _with_other_pose(
+    window: ClipBatch, sample: ClipSample, start: int, rng: np.random.Generator, *, size: int
+) -> ClipBatch:
+    """The clip is a circle: the head is that of a quarter to three quarters of it later, and carries the mouth."""
+    total, shape = len(sample.frames), sample.landmarks.topology
+    later = int(rng.integers(total // 4, 3 * total // 4 + 1))
+    points = to_units(sample.landmarks.points, size)
+    other_TP2, other_T = filled(
+        torch.from_numpy(points[(np.arange(start, start + len(window.seen_BT)) + later) % total])
+    )
+    pose, content, head = list(shape.pose), list(shape.content), Head(points, shape)
+
+    points_TP2, seen_T = window.landmarks_BTP2.clone(), window.seen_BT & other_T
+    carried = head.carries(other_TP2[:, pose].numpy()) - head.carries(points_TP2[:, pose].numpy())
+    points_TP2[:, content] += torch.from_numpy(carried).float()
+    points_TP2[:, pose] = other_TP2[:, pose]
+    return replace(window, landmarks_BTP2=torch.where(seen_T[:, None, None], points_TP2, 0.0), seen_BT=seen_T)
 
 
 def _window(

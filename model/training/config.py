@@ -73,6 +73,12 @@ class TrainConfig(Config):
     )
     compile: Late[bool] = Field(False, description="torch.compile of the denoiser: minutes at first, faster steps then")
     augment: Late[bool] = Field(False, description="completion hears other voices, and sees faces a little elsewhere")
+    other_pose: Late[float] = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of completion's windows whose head moves as in another part of the clip, as in a dub",
+    )
     start_from: Late[str | None] = Field(None, description="folder of a model whose weights this run begins with")
     frozen: Late[tuple[str, ...]] = Field((), description="networks that no stage trains, for fine-tuning")
     checkpointing: Late[bool] = Field(False, description="compute the denoiser twice to keep fewer activations")
@@ -133,6 +139,7 @@ def compact_recipe() -> TrainConfig:
         model=preset("compact"),
         weights=WEIGHTS,
         augment=True,
+        other_pose=1.0,
         autoencoder=StageConfig(steps=10_000, rate=1e-3, clips=4, frames=4, floor=FLOOR),
         completion=StageConfig(steps=20_000, rate=3e-4, clips=8, windows=2, floor=FLOOR),
         diffusion=StageConfig(steps=40_000, rate=5e-4, clips=4, windows=1, frames=4, warmup=500, floor=FLOOR),
@@ -145,6 +152,7 @@ def base_recipe() -> TrainConfig:
     return TrainConfig(
         model=preset("base"),
         weights=WEIGHTS,
+        other_pose=1.0,
         autoencoder=StageConfig(steps=0, rate=1e-4),
         completion=StageConfig(steps=100_000, rate=1e-4, clips=32, windows=2, warmup=1000, floor=FLOOR),
         diffusion=StageConfig(steps=200_000, rate=1e-4, clips=16, frames=4, warmup=2000, floor=FLOOR),

@@ -76,7 +76,9 @@ class Feed:
     def _windows(self, clip: ClipSample, step: int, item: int) -> list[ClipBatch]:
         rng = np.random.default_rng([*self._key(step, item), 0])
         length = self.config.model.completion.window_frames
-        return windows(clip, length, rng, self.config.model, self.settings.windows)
+        # The other stages look at pictures, in which head and mouth belong together.
+        other_pose = self.config.other_pose if self.stage == "completion" else 0.0
+        return windows(clip, length, rng, self.config.model, self.settings.windows, other_pose=other_pose)
 
     def _key(self, step: int, item: int) -> tuple[int, int, int, int]:
         return self.config.seed, STAGE_NAMES.index(self.stage), step, item
