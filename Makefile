@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup dub test slow check fix bench bench-gpu chaos e2e sample train-compact constraints clean
+.PHONY: help setup dub test slow check fix bench bench-gpu chaos e2e sample train-compact experiments constraints clean
 
 # The pinned wheels exist for Python 3.11 and 3.12; name another with `make PYTHON=... setup`.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3; do \
@@ -92,6 +92,11 @@ train-compact: setup  ## train the checkpoint that ships further, on footage, GR
 	@$(BIN)/dubwright preprocess $(COMPACT_WORK)/sources.csv --store $(COMPACT_WORK)/store --config examples/compact-corpus.yaml
 	@$(BIN)/dubwright train --store $(COMPACT_WORK)/store --out $(COMPACT_WORK)/checkpoint --preset compact --config examples/compact.yaml
 	@$(BIN)/python -m tests.support.ship $(COMPACT_WORK)/checkpoint $(COMPACT_WORK)/store
+
+experiments: setup  ## the paper's first three, three seeds each, on the store of train-compact; into the card that ships
+	@test -d $(COMPACT_WORK)/store || { echo "there is no $(COMPACT_WORK)/store yet: make train-compact prepares it"; exit 1; }
+	@$(BIN)/python -m tests.support.experiments $(COMPACT_WORK)/store $(COMPACT_WORK)/experiments
+	@$(BIN)/python -m tests.support.ship model/shipped $(COMPACT_WORK)/store --experiments $(COMPACT_WORK)/experiments/experiments.md
 
 constraints: setup  ## write constraints.txt anew from what is installed in .venv
 	@$(BIN)/python .ci/pin.py > constraints.new && mv constraints.new constraints.txt && touch $(READY)

@@ -14,7 +14,7 @@ from shards.pack import PackConfig
 from shards.store import open_store
 from tests.support import ship as shipping
 from tests.support.models import nano_config
-from tests.support.ship import missed, ship
+from tests.support.ship import EXPERIMENTS, missed, note, ship
 from tests.support.talking import SIZE_PX, talking_dataset
 
 QUICK = EvaluationConfig(steps=1, silent_frames=3, max_frames=20, limit=1)
@@ -55,6 +55,14 @@ def test_the_card_names_sources_figures_and_what_was_missed(checkpoint: Path, tm
     assert "| correlation of the mouth's opening |" in card
     assert "Aimed at and not reached: " in shipped.card["limits"]
     assert (tmp_path / "report" / "scorecard.html").is_file()
+
+    weights = (target / "model.safetensors").read_bytes()
+    assert note("| joint | 0.5 |", target) == digest
+    assert (target / "model.safetensors").read_bytes() == weights
+    noted = DubbingPipeline.from_pretrained(target)
+    assert noted.card == shipped.card | {EXPERIMENTS: "| joint | 0.5 |"}
+    ship(checkpoint, open_store(tmp_path / "store").uri, tmp_path / "report", target, QUICK)
+    assert DubbingPipeline.from_pretrained(target).card[EXPERIMENTS] == "| joint | 0.5 |"
 
 
 def test_nothing_ships_without_people_who_were_held_out(checkpoint: Path, tmp_path: Path) -> None:
