@@ -6,6 +6,7 @@ counted and timed by packets, never by what a header says: headers of cut and re
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from fractions import Fraction
@@ -34,6 +35,8 @@ _BEGINNINGS = {
 }
 # Packets that are decoded and never shown have no mark in these, so only decoding counts their frames.
 _COUNT_BY_DECODING = ("vp8",)
+REMEMBERED = 8
+"""Answers; the packets of two hours are a few megabytes."""
 
 
 def probe(path: Path, *, deadline_s: float = 60, need_video: bool = True) -> MediaInfo:
@@ -126,7 +129,18 @@ def _need_file(path: Path) -> None:
 
 
 def _probed(path: Path, command: list[str], deadline_s: float) -> MediaResult:
-    """Runs ffprobe; what it says against a file is a fact about the footage, a crash is not."""
+    """Runs ffprobe; what it says against a file is a fact about the footage, a crash is not.
+
+    Of a short title, starting ffprobe again and again would cost more than its mux: an answer is remembered for as long
+    as the file is the same.
+    """
+    seen = path.stat()
+    return _answer(path, tuple(command), deadline_s, (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=REMEMBERED)
+def _answer(path: Path, command: tuple[str, ...], deadline_s: float, identity: tuple[int, ...]) -> MediaResult:
+    del identity
     try:
         result = run_media(command, deadline_s=deadline_s)
     except MediaToolError as error:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from preprocessing.errors import MediaToolTimeout, Unusable
+from preprocessing.media import probe as module
 from preprocessing.media.probe import bit_depth, frame_times, is_variable, probe, probe_with_times
+from preprocessing.media.runner import MediaResult, run_media
 from shards.errors import RequestError
 from shards.schema import FrameTimes
 from tests.support import lavfi
@@ -186,3 +188,21 @@ def test_the_deadline_reaches_ffprobe(plain: Path) -> None:
 )  # fmt: skip
 def test_bits_are_read_off_a_pixel_formats_name(name: str, bits: int) -> None:
     assert bit_depth(name) == bits
+
+
+def test_a_file_is_asked_once_for_as_long_as_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(command: list[str], *, deadline_s: float) -> MediaResult:
+        asked.append(command)
+        return run_media(command, deadline_s=deadline_s)
+
+    monkeypatch.setattr(module, "run_media", counted)
+    path = lavfi.video(tmp_path / "a.mp4", seconds=0.4)
+    first = probe_with_times(path)
+    assert len(asked) == 2  # its header and its packets
+    assert probe_with_times(path)[0] == first[0]
+    assert len(asked) == 2
+    lavfi.video(path, seconds=0.8)
+    assert probe(path).video.num_frames == 20  # type: ignore[union-attr]
+    assert len(asked) == 4
