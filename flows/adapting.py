@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
 from flows.casting import UNITS, runs
-from flows.titles import Title, Voice
+from flows.title import Title, Voice
 from flows.version import stage_version
 from flows.workers.fragments import clip_address
 from model.adapt import AdaptSettings, adapted

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from scipy.ndimage import binary_closing
 
 from flows.hearing import Sound, Speeches
 from flows.speaker_names import LookAt, identities_of, look_at
+from flows.title import Title
 from preprocessing.config import ClipConfig
 from preprocessing.faces.base import Analysis, Shot
 from preprocessing.faces.stretches import span_of
@@ -27,9 +27,6 @@ from preprocessing.pieces import Piece, pieces_of
 from preprocessing.speakers.choose import NOBODY, shot_turns
 from shards.commit import Receipt, SampleEntry
 from shards.schema import F64, Rejection
-
-if TYPE_CHECKING:
-    from flows.titles import Title
 
 MAX_UNIT_FRAMES = 250
 """The longest stretch rendered, retried and resumed as one."""

@@ -38,7 +38,8 @@ from flows.plan_checks import Probes, unfit
 from flows.records import FINISHED, Records
 from flows.report.dub import write_dub_report
 from flows.rows import TitleRow
-from flows.titles import Title, Voice, analysis_config
+from flows.title import Title, Voice
+from flows.titles import analysis_config
 from flows.units import Stopped, stop_on_interrupt
 from flows.voice import read_voice
 from flows.workers.adapt import AdaptWorker

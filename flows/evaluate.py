@@ -25,7 +25,7 @@ from flows.evaluation.page import write_scorecard
 from flows.evaluation.scorecard import ClipRow, scorecard
 from flows.evaluation.verdicts import Verdicts
 from flows.report.contact import spread
-from flows.titles import Voice
+from flows.title import Voice
 from flows.units import Stopped, stop_on_interrupt
 from flows.voice import read_voice
 from flows.workers.evaluate import ClipVerdict, EvaluateWorker

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from flows.casting import MAX_UNIT_FRAMES
 from flows.pace import at_once, paces
-from flows.titles import Title
+from flows.title import Title
 from shards.commit import Ledger, Receipt, Unit
 
 Work = dict[str, tuple[int, int]]

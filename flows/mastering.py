@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flows.casting import runs
-from flows.titles import Title, Voice
+from flows.title import Title, Voice
 from flows.version import stage_version
 from flows.workers.fragments import clip_address
 from flows.workers.master import finished_times

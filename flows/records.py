@@ -20,7 +20,8 @@ from flows.dubbing.config import DubConfig
 from flows.dubbing.requests import Note, Notes, request_of
 from flows.hearing import Speeches
 from flows.mastering import master_unit, picture_units
-from flows.titles import Title, Voice, analysis_config, analysis_unit, render_units
+from flows.title import Title, Voice
+from flows.titles import analysis_config, analysis_unit, render_units
 from flows.workers.master import STRIP_SUFFIX
 from preprocessing.analysis import decode_analysis
 from preprocessing.faces.base import Analysis

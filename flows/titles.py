@@ -11,23 +11,18 @@ renders only its shots. What becomes of rendered clips is `mastering.py`'s, what
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from flows.casting import UNITS, Part, cast_of
 from flows.hearing import Slice, Speeches
-from flows.moments import Moment
-from flows.rows import TitleRow
+from flows.title import Title, Voice
 from flows.version import pinned, stage_version
 from flows.workers.fragments import clip_address
 from preprocessing.config import CropConfig, FaceConfig, PreprocessConfig
 from preprocessing.faces.base import Analysis
-from preprocessing.media.base import MediaInfo
 from shards.commit import Receipt, Unit
-from shards.errors import RequestError
 from shards.fingerprint import fingerprint
 
 MAX_FACES = 4
@@ -36,43 +31,6 @@ BACKENDS = {"mediapipe131": "mediapipe", "ibug68": "face-alignment"}
 """Who finds the landmarks that a checkpoint was trained on."""
 MAX_REFERENCE_CLIPS = 8
 """How many stretches of a person are looked through for references, spread evenly over the title."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Title:
-    """A row whose files were found, read and named by content."""
-
-    row: TitleRow
-    info: MediaInfo
-    video_sha256: str
-    audio_sha256: str
-    start_timecode: str | None = None
-    """Of the picture's first frame, as the file says it; what a row's timecodes count from."""
-
-    def seconds(self, moment: Moment) -> Fraction:
-        """Where it lies on the title's clock; `RequestError` where this picture has no such frame."""
-        video = self.info.video
-        try:
-            return moment.seconds(video.frame_rate if video else Fraction(25), self.start_timecode)
-        except ValueError as error:
-            raise RequestError(str(error), where=f"row {self.row.number}", value=str(moment)) from error
-
-    @property
-    def num_frames(self) -> int:
-        return self.info.video.num_frames if self.info.video else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Voice:
-    """What renders: the checkpoint, as far as results depend on it."""
-
-    checkpoint: str
-    digest: str
-    crop_px: int
-    window: str
-    topology: str
-    features: tuple[str, ...]
-    description: str
 
 
 def analysis_config(voice: Voice) -> PreprocessConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from flows.titles import Voice
+from flows.title import Voice
 from model.card import one_line
 from model.pretrained import load
 from preprocessing.audio.base import feature_version

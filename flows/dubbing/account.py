@@ -26,7 +26,7 @@ from flows.dubbing.flags import (
     title_flags,
 )
 from flows.dubbing.timecode import Timecodes, frames_of
-from flows.titles import Title
+from flows.title import Title
 from preprocessing.faces.base import Analysis, Shot
 from shards.commit import Quarantine, Receipt, Unit
 from shards.schema import I64

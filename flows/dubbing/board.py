@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cluster.progress import LINE_EVERY_S, duration
-from flows.titles import Title
+from flows.title import Title
 from shards.commit import Quarantine, Receipt, Unit
 
 WEIGHTS = {"analyse": 0.15, "adapt": 0.05, "render": 0.6, "picture": 0.15, "master": 0.05}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.dubbing.run import STAGES
-from flows.titles import Title, Voice
+from flows.title import Title, Voice
 from flows.version import stage_version
 from shards.errors import ObjectMissing
 from shards.fingerprint import fingerprint

@@ -19,7 +19,7 @@ from flows.cluster.failures import Failure
 from flows.cluster.feed import Feed
 from flows.cluster.work import WorkerSpec
 from flows.dubbing.budget import Budget
-from flows.titles import Title
+from flows.title import Title
 from flows.units import Book
 from shards.commit import Claim, Ledger, Plan, Quarantine, Receipt, Unit
 from shards.errors import DubwrightError

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from flows.moments import DAY_S, Moment
-from flows.titles import Title
+from flows.title import Title
 from shards.schema import FrameTimes
 
 

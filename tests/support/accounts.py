@@ -14,7 +14,7 @@ import numpy as np
 from flows.casting import Cast, Part
 from flows.dubbing.account import account
 from flows.rows import TitleRow
-from flows.titles import Title
+from flows.title import Title
 from preprocessing.faces.base import AlignedTrack, Analysis, Shot, Track
 from preprocessing.faces.stretches import span_of
 from preprocessing.pieces import Piece

@@ -18,7 +18,8 @@ from typing import Any
 from flows.dub import plan_catalogue
 from flows.dubbing.config import DubConfig
 from flows.records import Records
-from flows.titles import Title, analysis_config
+from flows.title import Title
+from flows.titles import analysis_config
 from flows.workers.analyse import AnalyseWorker
 from flows.workers.master import MasterWorker
 from flows.workers.picture import PictureWorker

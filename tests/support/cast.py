@@ -16,7 +16,7 @@ import soundfile
 
 from flows.casting import UNITS
 from flows.rows import TitleRow
-from flows.titles import Title
+from flows.title import Title
 from preprocessing.clip import analyse
 from preprocessing.config import PreprocessConfig
 from preprocessing.faces.base import Analysis, Heard

@@ -10,7 +10,8 @@ from typing import Any
 
 from flows.hearing import Speeches
 from flows.rows import TitleRow
-from flows.titles import Title, Voice, analysis_config, analysis_unit, render_units
+from flows.title import Title, Voice
+from flows.titles import analysis_config, analysis_unit, render_units
 from flows.voice import read_voice
 from flows.workers.analyse import AnalyseWorker
 from flows.workers.render import RenderWorker

@@ -12,7 +12,7 @@ import numpy as np
 
 from flows.casting import UNITS
 from flows.rows import TitleRow
-from flows.titles import Title
+from flows.title import Title
 from preprocessing.faces.base import AlignedTrack, Analysis, Heard, Shot, Track
 from preprocessing.faces.stretches import span_of
 from preprocessing.pieces import pieces_of

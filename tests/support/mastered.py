@@ -14,7 +14,7 @@ import numpy as np
 from flows.dubbing.config import DubConfig
 from flows.mastering import STRUCTURE, PicturePlan, master_unit, picture_plan, picture_units
 from flows.rows import TitleRow
-from flows.titles import Title
+from flows.title import Title
 from flows.workers.fragments import write_fragment
 from flows.workers.master import MasterWorker
 from flows.workers.picture import PictureWorker

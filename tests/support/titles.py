@@ -23,7 +23,7 @@ from flows.dub import Catalogue
 from flows.dubbing.config import DubConfig
 from flows.records import Records
 from flows.rows import TitleRow
-from flows.titles import Title, Voice
+from flows.title import Title, Voice
 from preprocessing.analysis import decode_analysis, encode_analysis
 from preprocessing.faces.base import Analysis
 from preprocessing.pieces import pieces_of

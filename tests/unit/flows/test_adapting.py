@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 
 from flows.adapting import AdaptConfig, adapt_unit, load_adapted, why_not
-from flows.titles import Voice
+from flows.title import Voice
 from flows.voice import read_voice
 from model.adapt import AdaptSettings
 from model.pipeline import DubbingPipeline

@@ -16,7 +16,7 @@ from flows.cluster.config import EngineConfig
 from flows.dub import Outcome, make_titles, report_titles
 from flows.dubbing.config import DubConfig
 from flows.records import Records
-from flows.titles import Title
+from flows.title import Title
 from flows.units import Stopped
 from preprocessing.errors import Unusable
 from shards.commit import Unit

@@ -15,7 +15,7 @@ from flows.casting import MAX_UNIT_FRAMES
 from flows.forecast import forecast, most_face_frames
 from flows.pace import LOOKED_AT, Took, paces
 from flows.rows import TitleRow
-from flows.titles import Title
+from flows.title import Title
 from shards.commit import Ledger, Receipt, Unit
 from shards.place import Entry
 from shards.schema import Rejection

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows.records import Records
-from flows.titles import Title
+from flows.title import Title
 from tests.support.titles import (
     A_STRIP,
     changed,

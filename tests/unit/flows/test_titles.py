@@ -13,15 +13,8 @@ import pytest
 
 from flows.hearing import Speeches
 from flows.moments import Moment
-from flows.titles import (
-    MAX_REFERENCE_CLIPS,
-    Title,
-    Voice,
-    analysis_config,
-    analysis_unit,
-    render_units,
-    spread,
-)
+from flows.title import Title, Voice
+from flows.titles import MAX_REFERENCE_CLIPS, analysis_config, analysis_unit, render_units, spread
 from preprocessing.faces.base import Analysis
 from preprocessing.landmarks.mediapipe_mesh import MediapipeMesh
 from shards.commit import Unit

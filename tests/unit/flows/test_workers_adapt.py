@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 
 from flows.adapting import AdaptConfig, adapt_unit, load_adapted
-from flows.titles import Voice
+from flows.title import Voice
 from flows.voice import read_voice
 from flows.workers import adapt as worker_module
 from flows.workers.adapt import AdaptWorker

@@ -15,7 +15,7 @@ from flows.cluster.plain import PlainEngine
 from flows.cluster.work import WorkerSpec
 from flows.dubbing.budget import Budget
 from flows.dubbing.run import OPENED_AGAIN, OVER_BUDGET, STAGES, CatalogueRun
-from flows.titles import Title
+from flows.title import Title
 from shards.commit import Claim, Ledger, Quarantine, Receipt, Unit
 from shards.errors import RequestError, Superseded
 from shards.leases import hold_lease
