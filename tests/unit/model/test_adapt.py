@@ -14,7 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from model import adapt as adapting
-from model.adapt import SIDE_PX, Adaptation, AdaptSettings, Figures, adapt, adapted, judge, parted, without_picture
+from model.adapt import (
+    MAY_FALL,
+    SIDE_PX,
+    Adaptation,
+    AdaptSettings,
+    Figures,
+    adapt,
+    adapted,
+    judge,
+    parted,
+    without_picture,
+)
 from model.config import CompletionConfig
 from model.landmarks import to_units
 from model.networks import Networks
@@ -105,6 +116,13 @@ def test_what_does_not_help_is_not_kept_and_the_reason_is_said(
     assert made.weights is None
     assert why in made.why
     assert made.before == figures(0.05, 0.5)
+
+
+def test_a_correlation_that_falls_by_chance_alone_is_no_reason(
+    networks: Networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging(monkeypatch, figures(0.05, 0.5), figures(0.04, 0.5 - MAY_FALL / 2))
+    assert adapt(networks, title(), QUICK, seed=0).weights is not None
 
 
 def test_the_same_title_gives_the_same_bytes_and_another_seed_others(
