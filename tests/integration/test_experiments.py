@@ -60,5 +60,5 @@ def test_the_table_tells_the_mean_and_the_spread_over_seeds() -> None:
     figures = [{"lips": value, "correlation": 0.5, "speed": 0.9} for value in (0.04, 0.05, 0.06)]
     told = section({"joint, detached": figures, "as it ships": figures[:1]}, EXPERIMENTS, clips=7)
     assert told.startswith("7 clips of people who were not trained on")
-    assert "| joint, detached | joint 100 | 3 | 0.05 (0.04 to 0.06) | 0.5 (0.5 to 0.5) | 0.9 (0.9 to 0.9) |" in told
+    assert "| joint, detached | joint 60 | 3 | 0.05 (0.04 to 0.06) | 0.5 (0.5 to 0.5) | 0.9 (0.9 to 0.9) |" in told
     assert "| as it ships | none | 1 | 0.04 | 0.5 | 0.9 |" in told

@@ -70,7 +70,7 @@ class Experiment:
             "other_pose": self.other_pose,
             "start_from": str(weights) if self.is_continued else None,
             # A mean over a thousand steps would hardly show what so few have done.
-            "ema_decay": 0.98,
+            "ema_decay": 0.95,
             "checkpoint_every": 200,
         }
         return base.model_copy(update=none | some | how)
@@ -80,14 +80,14 @@ def _is(name: str) -> bool:
     return name in ("autoencoder", "completion", "diffusion", "joint", "refine")
 
 
-ALONE = {"completion": {"steps": 400, "clips": 12, "windows": 2, "rate": 6e-4}}
-JOINT = {"joint": {"steps": 100, "rate": 2e-4, "warmup": 20}}
+ALONE = {"completion": {"steps": 250, "clips": 12, "windows": 2, "rate": 6e-4}}
+JOINT = {"joint": {"steps": 60, "rate": 2e-4, "warmup": 20}}
 EXPERIMENTS = (
     Experiment(name="completion alone, own head", steps=ALONE, asked="points only", is_continued=False, other_pose=0.0),
     Experiment(name="completion alone, other head", steps=ALONE, asked="points only", is_continued=False),
     Experiment(
         name="TalkFormer, true landmarks",
-        steps={"diffusion": {"steps": 200, "rate": 3e-4}},
+        steps={"diffusion": {"steps": 120, "rate": 3e-4, "warmup": 20}},
         asked="true landmarks",
     ),
     Experiment(name="joint, detached", steps=JOINT, asked="own landmarks", end_to_end=False),
@@ -167,8 +167,8 @@ def run(
     experiments: Sequence[Experiment] = EXPERIMENTS,
     weights: Path = WEIGHTS,
     seeds: int = 3,
-    clips: int = 15,
-    frames: int = 50,
+    clips: int = 12,
+    frames: int = 40,
 ) -> str:
     """Trains and judges whatever is not in `out` yet; returns the section for the model card."""
     dataset = open_dataset(open_store(store, create=False))
