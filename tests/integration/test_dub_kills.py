@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import subprocess
 import sys
@@ -60,15 +61,15 @@ def test_a_run_that_is_killed_ten_times_ends_as_if_left_alone(job: Path) -> None
 def test_the_real_command_killed_ten_times_ends_as_if_left_alone(job: Path, tmp_path: Path) -> None:
     def begin(out: Path) -> Child:
         command = [str(Path(sys.executable).with_name("dubwright")), "dub", str(job / "catalogue.csv")]
-        with (tmp_path / "log").open("ab") as log:
-            ran = subprocess.Popen(
-                [*command, "--out", str(out), "--checkpoint", str(job / "checkpoint")],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        return Child(ran.pid, tmp_path / "log")
+        command += ["--out", str(out), "--checkpoint", str(job / "checkpoint")]
+        log, writing = tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        files = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), writing, 0o644),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        # Not by `subprocess`: who waits for it is `Child`.
+        return Child(os.posix_spawn(command[0], command, os.environ, file_actions=files, setsid=True), log)
 
     begun = time.monotonic()
     assert begin(tmp_path / "calm").wait(600) is not None
