@@ -120,6 +120,9 @@ class CompletionConfig(Config):
         "picture", description="convolutions over the mel in time and frequency, or in time alone: 3 times cheaper"
     )
     num_references: int = Field(5, ge=1, description="N, full faces that show how this person's mouth moves")
+    emphasis: Late[float] = Field(
+        1.0, ge=0, description="how far mouths open when they are drawn, of what completion says: see `emphasis.py`"
+    )
     dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")

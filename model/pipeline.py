@@ -22,6 +22,7 @@ from model.card import one_line
 from model.choice import References, choose
 from model.completion import complete
 from model.config import DiffusionConfig, LandmarkCondition, ModelConfig
+from model.emphasis import emphasised
 from model.landmarks import at_times, filled, to_px, to_units
 from model.networks import Networks
 from model.rendering import Renderer
@@ -151,13 +152,19 @@ class DubbingPipeline(DiffusionPipeline):
 
     @torch.inference_mode()
     def predict_landmarks(
-        self, features: Sequence[AudioFeatures], times_s: F64, landmarks: Landmarks, references: References
+        self,
+        features: Sequence[AudioFeatures],
+        times_s: F64,
+        landmarks: Landmarks,
+        references: References,
+        *,
+        emphasis: float | None = None,
     ) -> Landmarks:
         """The faces that say `features`, at `times_s` on the features' clock; any frame rate, also a variable one.
 
         `landmarks` are the source's, crop px, at these times: their pose is kept, their mouth is never looked at.
         Completion runs at 25 Hz on the audio's clock and is interpolated. Unseen frames stay NaN; before and after
-        the features there is silence.
+        the features there is silence. `emphasis` as the model has it, unless given.
         """
         self.check_fits(topology=landmarks.topology_name)
         need_references(references, self.condition)
@@ -181,6 +188,8 @@ class DubbingPipeline(DiffusionPipeline):
         content = list(topology(self.condition.topology).content)
         points = landmarks.points.copy()
         points[:, content] = at_times(on_ticks, ticks_s, times_s)[:, content]
+        by = self.config_.completion.emphasis if emphasis is None else emphasis
+        points = emphasised(points, references.landmarks, landmarks.topology, by)
         points[~landmarks.seen()] = np.nan
         return Landmarks(
             points=points,

@@ -129,7 +129,7 @@ class Referee:
         by, times_s = shift_of(clip), clip.times.seconds()
         true = shifted_landmarks(clip.landmarks, by)
         references = pipe.choose_references(clip.frames, clip.landmarks)
-        said = pipe.predict_landmarks(shifted_features(clip, by), times_s, clip.landmarks, references)
+        said = pipe.predict_landmarks(shifted_features(clip, by), times_s, clip.landmarks, references, emphasis=1.0)
         if asked == "points only":
             return _against(said, true)
         # The pose is the frame's, the mouth the one of half a clip later: what completion's answer looks like, too.
@@ -203,8 +203,8 @@ def section(told: Mapping[str, Sequence[Figures]], experiments: Sequence[Experim
     """A table: the mean over seeds, and the smallest and the largest."""
     steps = {e.name: ", ".join(f"{stage} {how['steps']}" for stage, how in e.steps.items()) for e in experiments}
     lines = [
-        f"{clips} clips of people who were not trained on, dubbed with their own speech turned round. Of several seeds"
-        " the mean, and from the smallest to the largest. Lip distance in eye distances.",
+        f"{clips} clips of people who were not trained on, dubbed with their own speech turned round and without"
+        " emphasis. Of several seeds the mean, and from the smallest to the largest. Lip distance in eye distances.",
         "",
         f"| run | steps | seeds | {' | '.join(COLUMNS.values())} |",
         f"|---|---|---|{'---|' * len(COLUMNS)}",
