@@ -10,7 +10,7 @@ from preprocessing.config import PreprocessConfig
 from preprocessing.landmarks.base import landmark_backend
 from shards.schema import SCHEMA_VERSION
 
-STAGES = {"extract": 4, "analyse": 5, "adapt": 2, "render": 2, "picture": 1, "master": 2}
+STAGES = {"extract": 4, "analyse": 5, "adapt": 2, "render": 3, "picture": 1, "master": 2}
 """Raised by hand when a stage's output changes for the same input; the release number alone would redo everything."""
 
 
