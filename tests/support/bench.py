@@ -28,6 +28,7 @@ from tests.support import (
     bench_reader,
     bench_sources,
     bench_sync,
+    bench_training,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +54,7 @@ def main(wanted: list[str]) -> None:
         *bench_dub.BENCHES,
         *bench_model.BENCHES,
         *bench_sync.BENCHES,
+        *bench_training.BENCHES,
     ):
         if not wanted or any(word in name for word in wanted):
             print(f"{name}: {measure()}", flush=True)
