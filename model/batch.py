@@ -44,9 +44,22 @@ class ClipBatch:
     """Columns centred on each frame's timestamp."""
     ref_frames_BRCHW: Tensor
     ref_landmarks_BNP2: Tensor
+    turned_BTP2: Tensor | None = None
+    """The same mouths, as crop units too, under heads that turn as in another part of the clip; None: not asked for."""
+    turned_seen_BT: Tensor | None = None
 
     def to(self, device: torch.device) -> ClipBatch:
-        return replace(self, **{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        return replace(self, **{name: x.to(device) for name, x in self.tensors().items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """By name; without those that are not there."""
+        return {f.name: x for f in fields(self) if (x := getattr(self, f.name)) is not None}
+
+    def under_other_heads(self) -> ClipBatch:
+        """The batch with other heads for its own, where they were asked for: they do not tell what the mouth says."""
+        if self.turned_BTP2 is None or self.turned_seen_BT is None:
+            return self
+        return replace(self, landmarks_BTP2=self.turned_BTP2, seen_BT=self.turned_seen_BT)
 
 
 def pictures(frames: U8) -> Tensor:
@@ -91,8 +104,7 @@ def windows(
 ) -> list[ClipBatch]:
     """`count` random stretches of `length` frames; a shorter clip is filled up with unseen frames.
 
-    In the share `other_pose` of them the head turns as it does in another part of the clip (see `head.py`), while the
-    mouth says what is heard.
+    With a share `other_pose` above 0 each also comes under another head, in this share of them truly another.
     """
     config.condition.check_sample(sample)
     times_s = sample.times.seconds()
@@ -105,31 +117,34 @@ def windows(
     made = [_window(sample, int(start), length, times_s, seen, rng, config) for start in starts]
     if not other_pose:
         return made
+    size = config.condition.crop_px
+    heads = zip(made, starts, rng.random(count) < other_pose, strict=True)
     return [
-        _with_other_pose(window, sample, int(start), rng, size=config.condition.crop_px)
-        if rng.random() < other_pose
-        else window
-        for window, start in zip(made, starts, strict=True)
+        _turned(window, sample, int(start) if is_other else None, rng, size=size) for window, start, is_other in heads
     ]
 
 
-def _with_other_pose(
-    window: ClipBatch, sample: ClipSample, start: int, rng: np.random.Generator, *, size: int
+def _turned(
+    window: ClipBatch, sample: ClipSample, start: int | None, rng: np.random.Generator, *, size: int
 ) -> ClipBatch:
-    """The clip is a circle: the head is that of a quarter to three quarters of it later, and carries the mouth."""
+    """The window, which begins at `start`, with the head of elsewhere beside its own; its own again for None.
+
+    The clip is a circle: elsewhere is a quarter to three quarters of it later. That head carries the mouth along.
+    """
+    if start is None:
+        return replace(window, turned_BTP2=window.landmarks_BTP2, turned_seen_BT=window.seen_BT)
     total, shape = len(sample.frames), sample.landmarks.topology
     later = int(rng.integers(total // 4, 3 * total // 4 + 1))
     points = to_units(sample.landmarks.points, size)
-    other_TP2, other_T = filled(
-        torch.from_numpy(points[(np.arange(start, start + len(window.seen_BT)) + later) % total])
-    )
+    frames = (np.arange(start, start + len(window.seen_BT)) + later) % total
+    other_TP2, other_T = filled(torch.from_numpy(points[frames]))
     pose, content, head = list(shape.pose), list(shape.content), Head(points, shape)
 
     points_TP2, seen_T = window.landmarks_BTP2.clone(), window.seen_BT & other_T
     carried = head.carries(other_TP2[:, pose].numpy()) - head.carries(points_TP2[:, pose].numpy())
     points_TP2[:, content] += torch.from_numpy(carried).float()
     points_TP2[:, pose] = other_TP2[:, pose]
-    return replace(window, landmarks_BTP2=torch.where(seen_T[:, None, None], points_TP2, 0.0), seen_BT=seen_T)
+    return replace(window, turned_BTP2=torch.where(seen_T[:, None, None], points_TP2, 0.0), turned_seen_BT=seen_T)
 
 
 def _window(
@@ -166,7 +181,5 @@ def _window(
 
 def collate(items: Sequence[ClipBatch]) -> ClipBatch:
     """Windows -> one batch; the mask is the same for all."""
-    stacked = {
-        f.name: torch.stack([getattr(item, f.name) for item in items]) for f in fields(ClipBatch) if f.name != "mask_HW"
-    }
-    return ClipBatch(mask_HW=items[0].mask_HW, **stacked)
+    stacked = {name: torch.stack([item.tensors()[name] for item in items]) for name in items[0].tensors()}
+    return ClipBatch(**{**stacked, "mask_HW": items[0].mask_HW})

@@ -80,7 +80,8 @@ def run_lanes(
     """Works off several lanes at once, their pools sized so that they end together; a summary for each.
 
     Without processes of their own for the workers, one lane after the other: an earlier one goes first for as long as
-    it has something to do. `on_sizes` hears the workers by lane whenever they change.
+    it has something to do. `on_sizes` hears whenever it changes how many workers of each lane hold a
+    share of the machine: one that was let go and still works is among them.
     """
     for lane in lanes:
         plan_pool(lane.spec, engine.cpus, engine.gpus, engine.memory_bytes)

@@ -39,6 +39,7 @@ class Sizing:
         self._runs, self._engine, self._on_sizes = runs, engine, on_sizes
         self._next = 0.0
         self._sizes: dict[str, int] = {}
+        self._held: dict[str, int] = {}
         self._states = [_State(has_workers=False, since=time.monotonic()) for _ in runs]
 
     def adjust(self) -> None:
@@ -113,7 +114,10 @@ class Sizing:
         if sizes != self._sizes:
             self._sizes = sizes
             log.info("workers: %s", ", ".join(f"{name} {number}" for name, number in sizes.items()))
-            self._on_sizes(sizes)
+        held = {run.lane.spec.name: run.pool.num_held if run.pool else 0 for run in self._runs}
+        if held != self._held:
+            self._held = held
+            self._on_sizes(held)
 
 
 def _size(run: LaneRun[Any, Any, Any]) -> int:

@@ -20,6 +20,9 @@ from shards.ahead import read_ahead
 from shards.reader import Share
 from shards.schema import ClipSample
 
+WITH_COMPLETION = ("completion", "joint", "refine")
+"""Stages that train it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fed:
@@ -76,8 +79,7 @@ class Feed:
     def _windows(self, clip: ClipSample, step: int, item: int) -> list[ClipBatch]:
         rng = np.random.default_rng([*self._key(step, item), 0])
         length = self.config.model.completion.window_frames
-        # The other stages look at pictures, in which head and mouth belong together.
-        other_pose = self.config.other_pose if self.stage == "completion" else 0.0
+        other_pose = self.config.other_pose if self.stage in WITH_COMPLETION else 0.0
         return windows(clip, length, rng, self.config.model, self.settings.windows, other_pose=other_pose)
 
     def _key(self, step: int, item: int) -> tuple[int, int, int, int]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -126,6 +126,7 @@ class CompletionStage(Stage[Task]):
         return {"completion": self.nets.completion}
 
     def draw(self, batch: ClipBatch, draws: Draws) -> Task:
+        batch = batch.under_other_heads()
         if self.config.augment:
             batch = varied(batch, self.config.model.condition.dims, draws)
         counts = completion_counts(batch.landmarks_BTP2, batch.seen_BT, self.topology, self.weights)
@@ -136,6 +137,17 @@ class CompletionStage(Stage[Task]):
 
     def errors(self, hat_BTP2: Tensor, batch: ClipBatch) -> dict[str, Tensor]:
         return completion_sums(hat_BTP2, batch.landmarks_BTP2, batch.seen_BT, self.topology, self.weights)
+
+    def complete_twice(self, batch: ClipBatch) -> tuple[Tensor, Tensor]:
+        """What is drawn, under the own heads, and what is judged, under others; in one call of the network."""
+        other = batch.under_other_heads()
+        if other is batch:
+            hat_BTP2 = self.complete(batch)
+            return hat_BTP2, hat_BTP2
+        names = ("audio_BTWC", "landmarks_BTP2", "seen_BT", "ref_landmarks_BNP2")
+        both = replace(batch, **{name: torch.cat([getattr(batch, name), getattr(other, name)]) for name in names})
+        own_BTP2, other_BTP2 = self.complete(both).chunk(2)
+        return own_BTP2, other_BTP2
 
     def complete(self, batch: ClipBatch) -> Tensor:
         hat: Tensor = self.nets.completion(

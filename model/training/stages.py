@@ -167,12 +167,13 @@ class JointStage(DiffusionStage):
         return self.config.completion_rate if network == "completion" else 1.0
 
     def counted(self, batch: ClipBatch, seen_BK: Tensor, weight: Tensor, inside: Tensor) -> dict[str, Tensor]:
-        completed = completion_counts(batch.landmarks_BTP2, batch.seen_BT, self.topology, self.weights)
+        judged = batch.under_other_heads()
+        completed = completion_counts(judged.landmarks_BTP2, judged.seen_BT, self.topology, self.weights)
         return super().counted(batch, seen_BK, weight, inside) | completed
 
     def sums(self, task: Noising) -> dict[str, Tensor]:
-        hat_BTP2 = self.first.complete(task.batch)
-        parts = self.first.errors(hat_BTP2, task.batch)
+        hat_BTP2, judged_BTP2 = self.first.complete_twice(task.batch)
+        parts = self.first.errors(judged_BTP2, task.batch.under_other_heads())
         made = self.denoise(task, hat_BTP2 if self.config.end_to_end else hat_BTP2.detach())
         return {
             "diffusion": self.error(task, made),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from model.batch import windows
+from model.batch import collate, windows
 from model.config import ModelConfig
 from model.head import CALM_FRAMES, Head
 from model.landmarks import opening, to_px, to_units
@@ -71,14 +71,16 @@ def test_unseen_frames_do_not_matter_to_the_rest() -> None:
 def test_under_another_head_the_mouth_says_the_same_elsewhere(config: ModelConfig) -> None:
     own = windows(clip(), 25, np.random.default_rng(3), config)[0]
     other = windows(clip(), 25, np.random.default_rng(3), config, other_pose=1.0)[0]
-    for name in ("audio_BTWC", "frames_BTCHW", "ref_landmarks_BNP2", "ref_frames_BRCHW", "seen_BT"):
-        assert torch.equal(getattr(own, name), getattr(other, name))
+    for name, tensor in own.tensors().items():
+        assert torch.equal(tensor, other.tensors()[name])
+    turned = other.under_other_heads()
+    assert turned.seen_BT.all()
     pose, content = list(LAYOUT.pose), list(LAYOUT.content)
-    pushed = (other.landmarks_BTP2 - own.landmarks_BTP2)[..., 0]
+    pushed = (turned.landmarks_BTP2 - own.landmarks_BTP2)[..., 0]
     assert pushed[:, pose].abs().max() > 0.05
     torch.testing.assert_close(pushed[:, content].mean(dim=1), 2 * pushed[:, pose].mean(dim=1), atol=0.02, rtol=0)
     torch.testing.assert_close(
-        opening(other.landmarks_BTP2, LAYOUT), opening(own.landmarks_BTP2, LAYOUT), atol=0.02, rtol=0.05
+        opening(turned.landmarks_BTP2, LAYOUT), opening(own.landmarks_BTP2, LAYOUT), atol=0.02, rtol=0.05
     )
 
 
@@ -87,16 +89,19 @@ def test_a_frame_is_left_out_that_is_unseen_here_or_there(config: ModelConfig) -
     points = whole.landmarks.points.copy()
     points[: FRAMES // 2] = np.nan
     half = replace(whole, landmarks=replace(whole.landmarks, points=points))
-    own = windows(half, FRAMES, np.random.default_rng(0), config)[0]
-    other = windows(half, FRAMES, np.random.default_rng(0), config, other_pose=1.0)[0]
+    own = windows(half, FRAMES, np.random.default_rng(0), config, other_pose=1.0)[0]
+    other = own.under_other_heads()
     assert other.seen_BT.sum() < own.seen_BT.sum() == FRAMES // 2
     assert not other.landmarks_BTP2[~other.seen_BT].any()
 
 
 def test_so_many_windows_have_another_head_and_the_others_their_own(config: ModelConfig) -> None:
-    def heads(share: float) -> list[torch.Tensor]:
-        drawn = windows(clip(), 25, np.random.default_rng(5), config, count=40, other_pose=share)
-        return [window.landmarks_BTP2 for window in drawn]
+    batch = collate(windows(clip(), 25, np.random.default_rng(5), config, count=40, other_pose=0.5))
+    same_B = (batch.under_other_heads().landmarks_BTP2 == batch.landmarks_BTP2).all(dim=(1, 2, 3))
+    assert 10 <= int(same_B.sum()) <= 30
 
-    same = [torch.equal(a, b) for a, b in zip(heads(0.0), heads(0.5), strict=True)]
-    assert 10 <= sum(same) <= 30
+
+def test_without_other_heads_a_batch_is_its_own(config: ModelConfig) -> None:
+    batch = collate(windows(clip(), 25, np.random.default_rng(5), config, count=2))
+    assert batch.under_other_heads() is batch
+    assert batch.turned_BTP2 is None

@@ -21,12 +21,15 @@ def first_batch(clip: ClipSample, config: TrainConfig, stage: str) -> ClipBatch:
         feed.close()
 
 
-@pytest.mark.parametrize(("stage", "is_other"), [("completion", True), ("diffusion", False), ("joint", False)])
-def test_only_completion_sees_the_mouth_under_another_head(
+@pytest.mark.parametrize(
+    ("stage", "is_other"),
+    [("autoencoder", False), ("completion", True), ("diffusion", False), ("joint", True), ("refine", True)],
+)
+def test_stages_that_train_completion_see_the_mouth_under_another_head_too(
     stage: str, is_other: bool, train_config: TrainConfig, clip: ClipSample
 ) -> None:
     own = first_batch(clip, train_config, stage)
     other = first_batch(clip, train_config.model_copy(update={"other_pose": 1.0}), stage)
-    assert torch.equal(own.audio_BTWC, other.audio_BTWC)
-    assert torch.equal(own.frames_BTCHW, other.frames_BTCHW)
-    assert torch.equal(own.landmarks_BTP2, other.landmarks_BTP2) != is_other
+    for name, tensor in own.tensors().items():
+        assert torch.equal(tensor, other.tensors()[name])
+    assert (other.turned_BTP2 is not None) == is_other

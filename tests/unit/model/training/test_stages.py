@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from model.networks import Networks
 from model.sync import SyncConfig, SyncExpert
 from model.training.config import STAGE_NAMES, RefineConfig, TrainConfig
 from model.training.draws import Draws
+from model.training.stage import CompletionStage
 from model.training.stages import STAGES, DiffusionStage, JointStage, RefineStage, latent_mask
 from model.training.sync import save_expert
 from shards.errors import RequestError
@@ -46,7 +47,7 @@ def test_what_two_halves_of_a_batch_add_up_to_is_what_the_whole_is(
     stage = STAGES[name](networks, train_config.model_copy(update={"refine": refine}))
     both = replace(batch, seen_BT=seen)
     halves = [
-        replace(both, **{f.name: getattr(both, f.name)[i : i + 1] for f in fields(both) if f.name != "mask_HW"})
+        replace(both, **{name: x[i : i + 1] for name, x in both.tensors().items() if name != "mask_HW"})
         for i in range(2)
     ]
     tasks = [stage.draw(half, Draws([(7, i)])) for i, half in enumerate(halves)]
@@ -82,6 +83,23 @@ def test_the_diffusion_loss_reaches_completion_only_end_to_end(
     assert sum(float(p.grad.abs().sum()) for p in networks.denoiser.parameters() if p.grad is not None) > 0
 
 
+@pytest.fixture
+def turned(batch: ClipBatch) -> ClipBatch:
+    """The same mouths under heads a little aside."""
+    return replace(batch, turned_BTP2=batch.landmarks_BTP2 + 0.1, turned_seen_BT=batch.seen_BT)
+
+
+def test_the_joint_stage_draws_under_the_own_head_and_judges_completion_under_another(
+    train_config: TrainConfig, networks: Networks, batch: ClipBatch, turned: ClipBatch
+) -> None:
+    stage = JointStage(networks.eval(), train_config)
+    own, both = stage.loss(batch, generator()), stage.loss(turned, generator())
+    torch.testing.assert_close(own["diffusion"], both["diffusion"])
+    assert not torch.allclose(own["points"], both["points"])
+    alone = CompletionStage(networks, train_config).loss(turned, generator())
+    torch.testing.assert_close(both["points"], train_config.weights.completion * alone["points"])
+
+
 @pytest.mark.parametrize("end_to_end", [True, False])
 def test_the_diffusion_loss_alone_moves_completion_only_end_to_end(
     end_to_end: bool, train_config: TrainConfig, networks: Networks, batch: ClipBatch
@@ -113,8 +131,7 @@ def test_the_joint_gradient_is_that_of_finite_differences(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         nets = awake(Networks(train_config.model)).eval()
-    exact = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    double = ClipBatch(**{name: x.double() if x.is_floating_point() else x for name, x in exact.items()})
+    double = ClipBatch(**{name: x.double() if x.is_floating_point() else x for name, x in batch.tensors().items()})
     stage, weights = JointStage(nets, train_config), list(getattr(nets, network).parameters())
     draw = torch.Generator().manual_seed(2)
     along = [torch.randn(w.shape, generator=draw) for w in weights]
