@@ -39,8 +39,10 @@ def parallel(stage: Stage[Any], trained: Mapping[str, nn.Module], kind: str, wor
     if world.size == 1:
         return working
     if kind == "ddp":
-        # Buffers are constants while a stage runs, and each weight takes part in each step.
-        return DistributedDataParallel(working, forward_sync_buffers=False)
+        # A level of the denoiser that attends to nothing leaves weights unused; looking for them takes a while.
+        has_idle = "denoiser" in trained and not all(stage.config.model.denoiser.attention)
+        # Buffers are constants while a stage runs.
+        return DistributedDataParallel(working, forward_sync_buffers=False, find_unused_parameters=has_idle)
     mesh = init_device_mesh(world.device.type, (world.size,))
     # Blocks first: one is made whole when it is needed, and the next one while it computes.
     for part in [part for part in working.modules() if isinstance(part, ResBlock | TalkFormer)]:

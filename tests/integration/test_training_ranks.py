@@ -30,8 +30,10 @@ def config_of(**changed: object) -> TrainConfig:
     stage = {"steps": STEPS, "clips": 4, "windows": 2, "rate": 1e-3, "warmup": 4}
     completion = config.model.completion.model_copy(update={"dropout": 0.0})
     stages = {name: config.stage(name).model_copy(update=stage) for name in STAGE_NAMES}
-    model = config.model.model_copy(update={"completion": completion})
-    return config.model_copy(update={**stages, "model": model, **changed})
+    # As in `compact`, a level that attends to nothing: weights of it take no part in any step.
+    denoiser = config.model.denoiser.model_copy(update={"attention": (False, True)})
+    model = config.model.model_copy(update={"completion": completion, "denoiser": denoiser})
+    return config.model_copy(update={**stages, "model": model, "other_pose": 0.5, **changed})
 
 
 def accumulating(parts: int) -> dict[str, object]:
