@@ -18,7 +18,7 @@ from model.shot import DubbedClip, Sampling, Shot, Take
 from model.sync import SyncConfig, SyncExpert
 from model.training.sync import save_expert
 from shards.errors import RequestError
-from shards.schema import ClipSample, Landmarks
+from shards.schema import F32, ClipSample, Landmarks
 from tests.support.talking import SIZE_PX, talking_clip
 
 
@@ -44,14 +44,20 @@ class Puppeteer:
         return dataclasses.replace(landmarks, points=np.repeat(widest[None], len(times_s), axis=0))
 
     def render_all(self, takes: Sequence[Take], sampling: Sampling) -> list[np.ndarray]:
-        """Of each asked mouth the frame whose own is nearest."""
-        own = openings(self.clip.landmarks)
-        return [self.clip.frames[np.abs(openings(take.target)[:, None] - own).argmin(axis=1)] for take in takes]
+        """Of each asked mouth the frame whose own is nearest; pressed lips are shut lips."""
+        own = gap(self.clip.landmarks)
+        return [self.clip.frames[np.abs(gap(take.target)[:, None] - own).argmin(axis=1)] for take in takes]
 
     def _made(self, rows: np.ndarray) -> DubbedClip:
         points, confidence = self.clip.landmarks.points[rows], self.clip.landmarks.confidence[rows]
         landmarks = dataclasses.replace(self.clip.landmarks, points=points, confidence=confidence)
         return DubbedClip(frames=self.clip.frames[rows], landmarks=landmarks)
+
+
+def gap(landmarks: Landmarks) -> F32:
+    """From the upper inner lip down to the lower one, crop px."""
+    upper, lower = landmarks.topology.inner_lip_mid
+    return np.asarray(landmarks.points[:, lower, 1] - landmarks.points[:, upper, 1], dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
