@@ -8,10 +8,12 @@ again does only what is missing. Which unit may begin when is `dubbing/run.py`'s
 from __future__ import annotations
 
 import functools
+import itertools
 import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -57,6 +59,8 @@ RECORDS = ".dubwright"
 """Folder of the run's own store, inside the output folder."""
 SECONDS_A_FRAME = 0.5
 """An item's deadline grows with the longest title: slower than this a frame is no work, it is a hang."""
+PROBING = 4
+"""Files looked at at a time."""
 Factory = Callable[[], Any]
 
 
@@ -95,24 +99,18 @@ def plan_catalogue(
     rows = _chosen(read_catalogue(Path(manifest)), only)
     if require_consent:
         refuse_without_consent(rows, date.today())
-    digest = functools.cache(file_sha256)
-    probes = Probes()
+    probes, digest = Probes(), functools.cache(file_sha256)
+    # Rows of one picture follow each other and look at it once; waiting for ffprobe is what takes long.
+    pictures = [list(group) for _, group in itertools.groupby(rows, key=lambda row: row.video)]
     problems: list[str] = []
-    titles = []
-    for row in rows:
-        where = f"row {row.number} ({row.title_id}, {row.language})"
-        found = [f"{where}, {problem}" for problem in unfit(row, probes)]
-        problems += found
-        if not found:
-            titles.append(
-                Title(
-                    row=row,
-                    info=probes.measure(row.video)[0],
-                    video_sha256=digest(row.video),
-                    audio_sha256=digest(row.audio),
-                    start_timecode=probes.start_timecode(row.video),
-                )
-            )
+    titles: list[Title] = []
+    with ThreadPoolExecutor(PROBING) as pool:
+        for found in pool.map(lambda group: [_title(row, probes, digest) for row in group], pictures):
+            for each in found:
+                if isinstance(each, Title):
+                    titles.append(each)
+                else:
+                    problems += each
     if problems:
         raise RequestError("\n  ".join(["these files cannot be dubbed:", *problems]), where=manifest)
     voice = read_voice(checkpoint)
@@ -120,6 +118,20 @@ def plan_catalogue(
         row.checkpoint: _fitting(row, voice) for row in rows if row.checkpoint is not None
     }
     return Catalogue(path=Path(manifest), titles=tuple(titles), voice=voice, voices=voices)
+
+
+def _title(row: TitleRow, probes: Probes, digest: Callable[[Path], str]) -> Title | list[str]:
+    """The row's title, or all that is wrong with it."""
+    where = f"row {row.number} ({row.title_id}, {row.language})"
+    if found := [f"{where}, {problem}" for problem in unfit(row, probes)]:
+        return found
+    return Title(
+        row=row,
+        info=probes.measure(row.video)[0],
+        video_sha256=digest(row.video),
+        audio_sha256=digest(row.audio),
+        start_timecode=probes.start_timecode(row.video),
+    )
 
 
 def _fitting(row: TitleRow, voice: Voice) -> Voice:

@@ -39,7 +39,7 @@ class Probes:
 
     def __init__(self) -> None:
         # The frame times of a whole catalogue would not fit in memory.
-        self._looked_at = functools.lru_cache(maxsize=8)(_looked_at)
+        self._looked_at = functools.lru_cache(maxsize=32)(_looked_at)
         self.is_picture = functools.lru_cache(maxsize=4096)(_is_picture)
 
     def measure(self, path: Path) -> tuple[MediaInfo, FrameTimes | None]:
