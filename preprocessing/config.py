@@ -46,7 +46,9 @@ class CropConfig(_Config):
 
 class AudioConfig(_Config):
     features: tuple[str, ...] = Field(
-        ("mel", "phones"), min_length=1, description="audio features stored with each clip; `compact` hears these"
+        ("mel", "phones", "ear"),
+        min_length=1,
+        description="audio features stored with each clip; `compact` hears these",
     )
 
 

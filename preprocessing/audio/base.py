@@ -1,7 +1,7 @@
 """The audio-feature door: speech in, columns on the same clock out. One file per feature; a registry line adds one.
 
-A feature is asked for by name: `mel`, `phones`, or an encoder with weights, whose full name is
-`family[-digest][@place]`:
+A feature is asked for by name: `mel`, `phones`, `ear`, or an encoder whose weights are brought along, whose full name
+is `family[-digest][@place]`:
 
 - `hubert@/models/hubert-base`  the folder, or a name on the hub; without `@place` the environment says where
   (`DUBWRIGHT_HUBERT`, `DUBWRIGHT_WAVLM`, `DUBWRIGHT_WHISPER`);
@@ -66,13 +66,14 @@ class AudioFeatureExtractor(Protocol):
 FEATURES: dict[str, str] = {
     "mel": "preprocessing.audio.mel:MelSpectrogram",
     "phones": "preprocessing.audio.phones:PhoneActivity",
+    "ear": "preprocessing.audio.ear:Ear",
     "hubert": "preprocessing.audio.encoders:Hubert",
     "wavlm": "preprocessing.audio.encoders:WavLM",
     "whisper": "preprocessing.audio.encoders:Whisper",
 }
 """name -> module:class."""
 ENCODERS = ("hubert", "wavlm", "whisper")
-"""Those that need weights."""
+"""Those whose weights somebody must bring."""
 
 
 def audio_feature(name: str) -> AudioFeatureExtractor:

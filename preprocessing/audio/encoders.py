@@ -1,10 +1,7 @@
 """HuBERT, WavLM and Whisper's encoder as audio features: the last layer's columns, through transformers.
 
 Weights come from a folder, or from the hub's cache under the hub's own rules (`HF_HUB_OFFLINE`); only safetensors are
-read, nothing is ever unpickled. Long speech goes through in windows that overlap: a window's outer columns, which lack
-context, are dropped. A column of a transformer depends on its whole window, so windows have fixed places in the
-recording: whichever columns are asked for, each comes from the same window. Sound that was cut out of a recording
-before has *nearly* its columns; which column belongs to which moment is exact.
+read, nothing is ever unpickled. How windows are laid: `windowed.py`.
 """
 
 from __future__ import annotations
@@ -12,53 +9,38 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from preprocessing.audio.base import num_columns, stretch
+from preprocessing.audio.windowed import RATE_HZ, WindowedFeature
 from preprocessing.errors import ToolMissing
 from shards.errors import RequestError
 from shards.fingerprint import file_sha256
-from shards.schema import F32, AudioFeatures, Speech
+from shards.schema import F32
 
-RATE_HZ = 16_000
 _DIGEST_LENGTH = 8
 _UNUSED_IN_INFERENCE = {"masked_spec_embed"}
 """What a checkpoint may lack: it stands for masked sound in pretraining."""
 
 
-class SpeechEncoder:
-    """What the families share: finding and checking the weights, windows, the clock."""
+class SpeechEncoder(WindowedFeature):
+    """What the families share: finding and checking the weights."""
 
-    family: str
     model_class: str
     """In transformers."""
     reader_class: str
     """In transformers: samples -> what the network takes, as its `preprocessor_config.json` says."""
-    version = "1"
 
     def __init__(self, place: str, digest: str | None = None) -> None:
+        super().__init__()
         self._place, self._digest = place, digest
         self._network: Any = None
-        self._silence: F32 = np.empty(0, dtype=np.float32)
-        self._last: tuple[Speech, tuple[int, ...], F32] | None = None
-        """The window encoded last, of which sound and where: the clips of a source mostly want it again."""
-        self.dim = 0
-        self.hop, self.reach = 320, 200
-        """Samples from column to column, and what a column sees of the sound on each side."""
-        self.core, self.context = 500, 100
-        """Columns kept of a window, and heard besides on each side of those."""
+        self.reach = 200
+        """Samples that a column sees of the sound on each side."""
 
     @property
     def name(self) -> str:
         return f"{self.family}-{self._digest}" if self._digest else self.family
-
-    @property
-    def hop_s(self) -> Fraction:
-        return Fraction(self.hop, RATE_HZ)
 
     def setup(self) -> None:
         import torch
@@ -81,55 +63,13 @@ class SpeechEncoder:
         self._network = self._encoder(network).eval().requires_grad_(False).to(self._device)
         self._reader = self._make_reader(getattr(transformers, self.reader_class), folder)
         self._measure(network.config)
-        quiet = np.zeros(self._samples(0, self.core + 2 * self.context)[1], dtype=np.float32)
-        self._silence = self._encode(quiet)[self.context + self.core // 2]
-        self.dim = len(self._silence)
-
-    def extract(self, speech: Speech, first: int = 0, stop: int | None = None) -> AudioFeatures:
-        if self._network is None:
-            raise RuntimeError(f"{type(self).__name__}.extract before setup()")
-        if speech.rate_hz != RATE_HZ:
-            raise RequestError(
-                f"{self.family} needs sound of {RATE_HZ} Hz", field="audio_rate_hz", value=speech.rate_hz
-            )
-        count = num_columns(speech, self.hop)
-        stop = count if stop is None else stop
-        values = np.empty((stop - first, self.dim), dtype=np.float32)
-        for begin in range(first - first % self.core, stop, self.core):
-            window = self._window(speech, begin, min(begin + self.core, count), count)
-            start, end = max(first, begin), min(stop, begin + self.core)
-            values[start - first : end - first] = window[start - begin : end - begin]
-        return AudioFeatures(
-            name=self.name,
-            version=self.version,
-            values=values,
-            hop_s=self.hop_s,
-            origin_s=speech.origin_s + first * self.hop_s,
-            silence=self._silence,
-        )
+        self._learn_silence()
 
     def close(self) -> None:
-        self._network = self._last = None
-
-    def _window(self, speech: Speech, first: int, last: int, count: int) -> F32:
-        """Columns [first, last) of `count`, from the window encoded last if it is that one."""
-        place = (first, last, self.context)
-        if self._last is None or self._last[0].samples is not speech.samples or self._last[1] != place:
-            self._last = speech, place, self._encoded(speech, first, last, count)
-        return self._last[2]
-
-    def _encoded(self, speech: Speech, first: int, last: int, count: int) -> F32:
-        """Columns [first, last) of `count`, heard with their context; the silence column where nothing sounds."""
-        begin, end = self._heard(first, last, count)
-        start, length = self._samples(begin, end - begin)
-        sound = stretch(speech.samples, start, start + length)
-        if not sound.any():
-            return np.broadcast_to(self._silence, (last - first, self.dim))
-        encoded = self._encode(sound.astype(np.float32) / np.float32(32768.0))
-        return encoded[first - begin : last - begin]
+        super().close()
+        self._network = None
 
     def _encode(self, sound: F32) -> F32:
-        """(C columns, dim) of one window."""
         import torch
 
         given = self._reader(sound, sampling_rate=RATE_HZ, return_tensors="pt")
@@ -139,11 +79,11 @@ class SpeechEncoder:
         return columns
 
     def _samples(self, first: int, count: int) -> tuple[int, int]:
-        """(start, length) of the sound that gives `count` columns from `first` on, which is centred on its place."""
+        # A column is centred on its place.
         return first * self.hop - self.reach, (count - 1) * self.hop + 2 * self.reach
 
     def _heard(self, first: int, last: int, count: int) -> tuple[int, int]:
-        """The window's columns: with context, but none beyond the recording."""
+        # Any length will do: none beyond the recording.
         return max(first - self.context, 0), min(last + self.context, count)
 
     def _encoder(self, network: Any) -> Any:
@@ -190,9 +130,6 @@ class Whisper(SpeechEncoder):
 
     def _samples(self, first: int, count: int) -> tuple[int, int]:
         return first * self.hop, count * self.hop
-
-    def _heard(self, first: int, last: int, count: int) -> tuple[int, int]:
-        return first - self.context, first + self.core + self.context
 
 
 def find_weights(place: str, family: str) -> Path:

@@ -93,16 +93,16 @@ def _mel_to_hz(mel: F64) -> F64:
     return np.where(mel < 15.0, mel * 200 / 3, 1000.0 * np.exp((mel - 15.0) * np.log(6.4) / 27.0))
 
 
-def _mel_filters() -> F64:
-    """(80, 401) triangles over the spectrum; each of unit area in Hz (Slaney's norm, librosa's default)."""
-    ends = _hz_to_mel(np.array([LOW_HZ, HIGH_HZ]))
-    edges = _mel_to_hz(np.linspace(ends[0], ends[1], NUM_MELS + 2))
+def mel_filters(low_hz: float, high_hz: float, bands: int, window: int) -> F64:
+    """(bands, window / 2 + 1) triangles over the spectrum; of unit area in Hz (Slaney's norm, librosa's default)."""
+    ends = _hz_to_mel(np.array([low_hz, high_hz]))
+    edges = _mel_to_hz(np.linspace(ends[0], ends[1], bands + 2))
     low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    hz = np.fft.rfftfreq(WINDOW, 1 / RATE_HZ)
+    hz = np.fft.rfftfreq(window, 1 / RATE_HZ)
     rising, falling = (hz - low) / (middle - low), (high - hz) / (high - middle)
     triangles: F64 = np.maximum(0.0, np.minimum(rising, falling)) * 2.0 / (high - low)
     return triangles
 
 
 _HANN: F64 = hann(WINDOW, sym=False)
-_FILTERS: F64 = _mel_filters()
+_FILTERS: F64 = mel_filters(LOW_HZ, HIGH_HZ, NUM_MELS, WINDOW)
