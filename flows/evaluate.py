@@ -38,7 +38,7 @@ from shards.reader import Dataset, open_dataset
 from shards.store import open_store
 
 log = logging.getLogger(__name__)
-_JUDGED_AS = 3
+_JUDGED_AS = 4
 """Raised by hand when a figure means something else: verdicts of before are then made again."""
 _CARD, _CLIPS = "scorecard.json", "clips"
 

@@ -119,12 +119,14 @@ class Judge:
         truth, times_s = shifted_landmarks(real, by), clip.times.seconds()
         mask = clip.transform.window.mask(clip.transform.size_px)
         still = motion(measures.neutral(real, num_faces), truth)
+        moved = motion(measures.carried(truth, real, clip.transform.size_px), truth)
         return {
             **named("made", motion(made, truth) | closure(made, shifted.features, times_s)),
             # What completion asks for is held against the landmarks that it learned from, not those found again.
             **named("asked", motion(turned.landmarks, shifted_landmarks(clip.landmarks, by))),
             **named("undubbed", motion(real, truth) | closure(real, shifted.features, times_s)),
             **named("neutral", {name: still[name] for name in ("lips", "lips_jaw")}),
+            **named("carried", {name: moved[name] for name in ("lips", "lips_jaw")}),
             **named("real", {"speed": opening_speed(real)} | closure(real, clip.features, times_s)),
             "made.outside_change": measures.outside_change(turned.frames, clip.frames, mask),
         }

@@ -6,6 +6,10 @@ A figure is called `subject.measure`. The subjects of the shift protocol, all ag
     asked       the landmarks that the frames were made to follow: what completion alone achieves
     undubbed    the source as it is, under the new speech: doing nothing
     neutral     a mouth that stays as the mean of the references: saying nothing
+    carried     the true mouth, carried by the dub's own head: a dub without a fault, as far as a linear map tells
+
+The truth was filmed under the head of half a clip earlier, and crops keep how a head turns. So no dub that stays with
+its head has a lip distance of 0 here; `carried` says what to expect of a perfect one.
 
 `real` is the clip with its own speech, `own` is it dubbed with that speech (reconstruction), `silent` with silence.
 T frames, S crop side.
@@ -21,6 +25,8 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from model.choice import spread_by_opening
+from model.head import Head
+from model.landmarks import to_units
 from model.metrics import (
     closed_share,
     lip_distance,
@@ -68,6 +74,16 @@ def neutral(real: Landmarks, num_references: int) -> Landmarks:
     points[:, content] = points[chosen][:, content].mean(axis=0)
     points[~real.seen()] = np.nan
     return dataclasses.replace(real, points=points)
+
+
+def carried(truth: Landmarks, real: Landmarks, size_px: int) -> Landmarks:
+    """The mouths of `truth` moved to where the heads of `real`, the same person's clip, carry them, row for row."""
+    topology, points = real.topology, truth.points.copy()
+    here, there = (to_units(landmarks.points, size_px) for landmarks in (real, truth))
+    head, pose, content = Head(here, topology), list(topology.pose), list(topology.content)
+    moved_TK2 = head.carries(here[:, pose]) - head.carries(there[:, pose])
+    points[:, content] += (moved_TK2 * size_px / 2).astype(np.float32)
+    return dataclasses.replace(truth, points=points)
 
 
 def likeness(made: U8, real: U8, mask: F32, mouth: F32) -> Figures:

@@ -17,6 +17,7 @@ SUBJECTS = {
     "asked": "asked of the renderer",
     "undubbed": "undubbed source",
     "neutral": "still neutral mouth",
+    "carried": "perfect mouth under the dub's head",
     "real": "real clip, own speech",
     "own": "reconstruction",
     "silent": "under silence",

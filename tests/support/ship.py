@@ -94,7 +94,8 @@ def figures(card: Mapping[str, Any]) -> list[str]:
     told += [
         "",
         f"Lip distance in eye distances: generated {mean('made.lips')}, undubbed source {mean('undubbed.lips')},"
-        f" a still neutral mouth {mean('neutral.lips')}. Completion alone: distance {mean('asked.lips')},"
+        f" a still neutral mouth {mean('neutral.lips')}, and the true mouth itself, carried by the dub's head,"
+        f" {mean('carried.lips')}: crops keep how a head turns. Completion alone: distance {mean('asked.lips')},"
         f" correlation {mean('asked.correlation')}. Reconstruction with the own speech: distance {mean('own.lips')},"
         f" correlation {mean('own.correlation')}, PSNR of the generated region {mean('own.psnr_mask_db')} dB,"
         f" SSIM around the lips {mean('own.ssim_mouth')}.",

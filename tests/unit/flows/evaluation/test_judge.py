@@ -94,6 +94,7 @@ def test_reconstruction_silence_and_the_baselines_are_told(judge: Judge, clip: C
     assert told["silent.closed"] == 1
     assert told["silent.opening"] < CLOSED
     assert 0 < told["neutral.lips"] < 2 * told["undubbed.lips"]
+    assert 0 <= told["carried.lips"] < told["undubbed.lips"]
     assert told["real.speed"] > 0
 
 

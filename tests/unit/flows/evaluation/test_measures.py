@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 from flows.evaluation.measures import (
+    carried,
     closure,
     likeness,
     motion,
@@ -55,6 +57,24 @@ def test_the_neutral_mouth_is_the_mean_of_references_and_stays() -> None:
     assert openings(still)[0] == pytest.approx(TALKING.mean(), abs=0.02)
     pose = list(still.topology.pose)
     np.testing.assert_array_equal(still.points[:, pose], landmarks(TALKING).points[:, pose])
+
+
+def test_a_true_mouth_is_carried_to_where_the_head_has_it() -> None:
+    real = landmarks(np.full(80, 0.1))
+    sway_px = 4 * np.sin(np.arange(80) / 80 * 2 * np.pi)
+    real.points[:, :, 0] += sway_px[:, None].astype(np.float32)
+    truth = dataclasses.replace(real, points=np.roll(real.points, 20, axis=0))
+    moved = carried(truth, real, SIZE)
+    content, pose = list(real.topology.content), list(real.topology.pose)
+    assert np.abs(truth.points - real.points)[:, content].max() > 3
+    np.testing.assert_allclose(moved.points[:, content], real.points[:, content], atol=0.2)
+    np.testing.assert_array_equal(moved.points[:, pose], truth.points[:, pose])
+
+
+def test_a_head_that_keeps_still_carries_the_mouth_nowhere() -> None:
+    real = landmarks(np.resize(TALKING, 80))
+    truth = dataclasses.replace(real, points=np.roll(real.points, 20, axis=0))
+    np.testing.assert_allclose(carried(truth, real, SIZE).points, truth.points, atol=1e-4)
 
 
 def test_pictures_are_compared_where_the_mouth_is_generated_and_outside_it() -> None:
