@@ -29,8 +29,18 @@ def compact() -> ModelConfig:
     """128 px: the default; trains on a laptop and dubs on one."""
     return ModelConfig(
         name="compact",
-        condition=LandmarkCondition(features=("mel", "phones"), feature_dims=(80, 42), crop_px=128),
-        completion=CompletionConfig(width=192, layers=4, heads=4, feedforward=576, spectrogram="columns", emphasis=1.4),
+        condition=LandmarkCondition(features=("mel", "phones", "ear"), feature_dims=(80, 42, 96), crop_px=128),
+        # Dropout, because the data at hand know few people; a wide overlap averages more guesses, and costs little.
+        completion=CompletionConfig(
+            width=192,
+            layers=4,
+            heads=4,
+            feedforward=576,
+            overlap_frames=20,
+            spectrogram="columns",
+            emphasis=1.4,
+            dropout=0.25,
+        ),
         autoencoder=AutoencoderConfig(channels=(32, 64), latent_channels=8),
         # No TalkFormer at 32 x 32 cells: most of the cost is there.
         denoiser=DenoiserConfig(channels=(40, 80, 120), attention=(False, True, True), head_dim=20, landmark_width=80),

@@ -29,7 +29,8 @@ LEAST_HELD_OUT = 0.15
 """Share of the identities."""
 SOURCES = (
     "GRID (CC BY 4.0; M. Cooke, J. Barker, S. Cunningham, X. Shao, 2006); news clips of LRC-AR and mixed demonstration"
-    " footage, the rights of neither cleared; generated talking faces by the project's own sample generator"
+    " footage, the rights of neither cleared; generated talking faces by the project's own sample generator. It hears"
+    " through `ear`, which learned elsewhere: Whisper tiny (MIT) as Smart Turn v3.2 tuned it (BSD 2-Clause)"
 )
 RECIPE = "`make train-compact`, which goes on from these weights: every stage by `dubwright train --preset compact`."
 LIMITS = (
