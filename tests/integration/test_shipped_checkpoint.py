@@ -7,7 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from flows.evaluation.measures import CLOSED
 from flows.voice import read_voice, shipped_checkpoint
+from model.metrics import openings
 from preprocessing.media.speech import read_speech
 from tests.support.sample_dub import EXAMPLES, SILENCE, SampleDub, gap
 
@@ -24,8 +26,9 @@ def test_the_lips_follow_a_line_it_never_heard(dub: SampleDub, language: str) ->
 
 
 def test_silence_closes_the_mouth(dub: SampleDub) -> None:
-    speaking = gap(dub.saying(read_speech(EXAMPLES / "hopper.es.m4a")))
-    assert np.quantile(gap(dub.saying(SILENCE)), 0.9) < np.quantile(speaking, 0.5)
+    speaking = openings(dub.saying(read_speech(EXAMPLES / "hopper.es.m4a")))
+    # Not held against how far it is open when it speaks on the whole: it is shut in that line's own pauses, too.
+    assert np.quantile(openings(dub.saying(SILENCE)), 0.9) < CLOSED < 2 * CLOSED < np.quantile(speaking, 0.9)
 
 
 def test_the_mouth_is_drawn_as_the_landmarks_say(dub: SampleDub) -> None:

@@ -26,11 +26,11 @@ SIZE_PX = 64
 
 @functools.cache
 def talking_clip(size_px: int = SIZE_PX, seconds: float = 1.4) -> ClipSample:
-    """One person speaking, with mel and phones."""
+    """One person speaking, with all that `compact` hears."""
     config = PreprocessConfig(
         faces=FaceConfig(backend="mediapipe"),
         crop=CropConfig(size_px=size_px),
-        audio=AudioConfig(features=("mel", "phones")),
+        audio=AudioConfig(features=("mel", "phones", "ear")),
     )
     with tempfile.TemporaryDirectory(prefix="dubwright-talking-") as folder:
         path = talking_title(Path(folder), seconds=seconds, size=(256, 256)).video
