@@ -41,6 +41,8 @@ class Crew:
     is_own: bool = True
     """A Ray of our own on this machine; otherwise one that was there."""
     max_failures: int = 3
+    look_again_s: float = 60.0
+    """With `min_workers`: between two looks at whether there are machines for more."""
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -72,6 +74,7 @@ def train_on_ray(job: TrainJob, crew: Crew, should_stop: Callable[[], bool]) -> 
             scaling_config=ScalingConfig(
                 num_workers=crew.workers if crew.min_workers is None else (crew.min_workers, crew.workers),
                 use_gpu=crew.use_gpu,
+                elastic_resize_monitor_interval_s=crew.look_again_s,
             ),
             run_config=RunConfig(
                 name="train",

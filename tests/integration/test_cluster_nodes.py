@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 import ray
-from ray._private import ray_constants
 from ray.cluster_utils import Cluster
 
 from flows.cluster import processes
@@ -26,9 +25,9 @@ from flows.cluster.driver import RunSummary, run
 from flows.cluster.engine import Engine, open_engine
 from flows.cluster.failures import Failure, FailureKind
 from flows.cluster.work import WorkerSpec
+from tests.support.nodes import add_node, several_nodes
 
 CONFIG = EngineConfig(max_attempts=1, backoff_s=0.05, deadline_s=30)
-NODE = {"node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20, "include_dashboard": False}
 Answer = tuple[str, int, int]
 """The node that did it, its process and that process's child."""
 
@@ -112,21 +111,8 @@ class Log:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A head that does no work, and two nodes with two cores each, all listening on loopback only."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Despite its name "0" keeps every port on loopback; this process has read it already.
-        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        patch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", False)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_health_check_period_ms", "500")
-        patch.setenv("RAY_health_check_initial_delay_ms", "500")
-        patch.setenv("RAY_health_check_failure_threshold", "3")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **NODE})
-        for _ in range(2):
-            cluster.add_node(num_cpus=2, **NODE)
-        patch.setenv("RAY_ADDRESS", cluster.address)
-        yield cluster
-        cluster.shutdown()
+    with several_nodes(2, num_cpus=2) as nodes:
+        yield nodes
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +172,7 @@ def test_the_items_of_one_file_stay_on_a_node_while_both_are_busy(engine: Engine
 
 
 def test_a_killed_node_costs_its_items_a_second_go_and_nothing_else(engine: Engine, cluster: Cluster) -> None:
-    victim = cluster.add_node(num_cpus=2, **NODE)
+    victim = add_node(cluster, num_cpus=2)
     cluster.wait_for_nodes()
     log = Log()
     raylet = victim.all_processes["raylet"][0].process.pid
