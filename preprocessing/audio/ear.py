@@ -1,6 +1,6 @@
 """What a speech recogniser's ear makes of the sound: two layers of Whisper tiny's encoder, which come with the package.
 
-Trained on hundreds of thousands of hours in a hundred languages it knows what two hours of faces cannot teach: which
+Trained on hundreds of thousands of hours in a hundred languages it knows what an hour of faces cannot teach: which
 sounds are the same whoever says them, in whatever room. A ridge regression from 0.2 s of a feature to the mouth's
 opening, fitted to 471 clips and tried on 45 of 15 other people, reaches r = 0.43 from the mel, 0.52 from `phones`,
 0.66 from this. The second layer hears best for its size; later ones are about words.
