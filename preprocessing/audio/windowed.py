@@ -2,11 +2,12 @@
 
 A column of a transformer depends on its whole window, so windows have fixed places in the recording: whichever columns
 are asked for, each comes from the same window. A window's outer columns, which lack context, are dropped. Sound that
-was cut out of a recording before has *nearly* its columns; which column belongs to which moment is exact.
+was cut out of a recording before has other columns, alike at best; which column belongs to which moment is exact.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from fractions import Fraction
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from shards.schema import F32, AudioFeatures, Speech
 RATE_HZ = 16_000
 
 
-class WindowedFeature:
+class WindowedFeature(ABC):
     """Columns `hop` samples apart, `core` of them kept of a window and `context` heard besides on each side."""
 
     family: ClassVar[str]
@@ -74,13 +75,13 @@ class WindowedFeature:
         self._silence = self._encode(quiet)[self.context + self.core // 2]
         self.dim = len(self._silence)
 
+    @abstractmethod
     def _encode(self, sound: F32) -> F32:
         """(C columns, dim) of one window; sound in [-1, 1]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _samples(self, first: int, count: int) -> tuple[int, int]:
         """(start, length) of the sound that gives `count` columns from `first` on."""
-        raise NotImplementedError
 
     def _heard(self, first: int, last: int, count: int) -> tuple[int, int]:
         """The window's columns for [first, last) of `count`: all of them, also beyond the recording."""
